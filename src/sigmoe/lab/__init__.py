@@ -1,0 +1,1 @@
+"""Studies: declared in a file, run in parallel, stored task by task, judged and reported."""
