@@ -1,0 +1,1 @@
+"""Ground floor: errors, constraints, registries, seeds, array checks and safe primitives."""
