@@ -1,0 +1,74 @@
+# Targets: setup reproduce test test-browser docs bench lock clean. Each installs what it needs.
+PYTHON ?= python3.11
+PRESET ?= quick
+OUT ?= results/$(PRESET)
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.installed-docs
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup reproduce test lint types pytest test-browser docs bench lock clean
+
+help:
+	@echo "make setup         create $(VENV) with the exact versions of requirements.lock"
+	@echo "make reproduce     redraw the paper's figures (PRESET=quick|paper|asymptotic, OUT=folder)"
+	@echo "make test          lint, types, tests and doctests"
+	@echo "make test-browser  open the report in a headless Chromium and use it"
+	@echo "make docs          build the site into docs/_build/html, warnings are errors"
+	@echo "make lock          write the lock files anew from pyproject.toml"
+	@echo "make clean         remove caches and built files; results/ and $(VENV) stay"
+
+setup: $(STAMP)
+
+# The stamp is younger than the lock and pyproject.toml only if the last install went through.
+$(STAMP): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --requirement requirements.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DOCS_STAMP): $(STAMP) requirements-docs.lock
+	$(PIP) install --quiet --requirement requirements-docs.lock
+	@touch $@
+
+reproduce: $(STAMP)
+	$(BIN)/sigmoe reproduce all --preset $(PRESET) --out $(OUT)
+
+test: lint types pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+pytest: $(STAMP)
+	$(BIN)/pytest
+
+test-browser: $(STAMP)
+	$(BIN)/pytest -m browser tests
+
+docs: $(DOCS_STAMP)
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+# Both lock files come from fresh environments, so that they hold what is needed and no more.
+# A local version such as 2.13.0+cpu is cut to the public one, which every index has.
+lock:
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet --upgrade pip
+	build/lock/bin/pip install --quiet --group build --group lint --group test torch==2.13.0 .
+	build/lock/bin/pip freeze --exclude sigmoe | sed 's/+cpu$$//' > requirements.lock
+	build/lock/bin/pip install --quiet --group docs
+	build/lock/bin/pip freeze --exclude sigmoe | sed 's/+cpu$$//' > requirements-docs.lock
+	rm -rf build/lock
+
+clean:
+	rm -rf build dist docs/_build docs/gallery docs/reference/generated docs/sg_execution_times.rst
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
