@@ -54,7 +54,7 @@ test-browser: $(STAMP)
 	$(BIN)/pytest -m browser tests
 
 docs: $(DOCS_STAMP)
-	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+	$(BIN)/sphinx-build -E -W --keep-going -b html docs docs/_build/html
 
 # Both lock files come from fresh environments, so that they hold what is needed and no more.
 # A local version such as 2.13.0+cpu is cut to the public one, which every index has.
