@@ -9,7 +9,7 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-_SHAPE = re.compile(r"(?<=[(\[ ])\*(?=\w+,)")
+_SHAPE = re.compile(r"(?<=[(\[ ])\*(?=\w+[,)])")
 _BAR = re.compile(r"\|")
 _LITERAL = re.compile(r"(``.*?``|`.*?`)")
 

@@ -7,6 +7,7 @@ import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -72,7 +73,8 @@ def test_public_names_are_listed_once_and_documented(subpackage: str) -> None:
     undocumented = [
         name
         for name in module.__all__
-        if callable(getattr(module, name)) and not getattr(module, name).__doc__
+        if isinstance(getattr(module, name), type | FunctionType)
+        and not getattr(module, name).__doc__
     ]
     assert undocumented == []
 

@@ -30,9 +30,21 @@ Examples
 from importlib import import_module
 from types import ModuleType
 
+from sigmoe._base.errors import InputError, SigmoeError, SigmoeWarning, StoreError
+
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "estimation", "lab", "moe", "theory"]
+__all__ = [
+    "InputError",
+    "SigmoeError",
+    "SigmoeWarning",
+    "StoreError",
+    "__version__",
+    "estimation",
+    "lab",
+    "moe",
+    "theory",
+]
 
 _SUBPACKAGES = ("estimation", "lab", "moe", "theory")
 
