@@ -1,0 +1,169 @@
+"""Tasks: the units of work, and the hash that names each by everything that determines its numbers.
+
+A task knows nothing of figures, panels or curves: two curves that need the same fit share it. Its
+hash covers the truth, the sample, the model, the start and the optimiser's settings, and a version
+of the code's meaning; not labels, not workers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from sigmoe.lab._study import content_hash
+from sigmoe.moe import Architecture
+
+#: Raised by hand when a change to the code changes the numbers of a task that was stored before.
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TruthSpec:
+    """A truth to be drawn: once from the study's seed, whatever n and the replication."""
+
+    gate: str
+    score: str
+    expert: str
+    dim: int
+    n_true: int
+    regime: str
+    n_sparse: int
+    seed: int
+
+    def architecture(self) -> Architecture:
+        """Return the architecture of the truth."""
+        return Architecture(gate=self.gate, score=self.score, expert=self.expert, dim=self.dim)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what determines the truth; the number of zero gates only where there are any."""
+        data = dataclasses.asdict(self)
+        if self.regime == "dense":
+            del data["n_sparse"]
+        return data
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is fitted."""
+
+    gate: str
+    score: str
+    expert: str
+    n_fitted: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a fit starts.
+
+    Attributes
+    ----------
+    kind : {"near-truth", "random"}
+        With or without knowledge of the target.
+    noise, exponent : float
+        Standard deviation noise * n ** exponent of a near-truth start; zero for random ones.
+    near : str
+        "truth", or the hash of the task that holds best approximations.
+    n_starts : int
+        Number of random starts, the best of which counts.
+    """
+
+    kind: Literal["near-truth", "random"]
+    noise: float = 0.0
+    exponent: float = 0.0
+    near: str = "truth"
+    n_starts: int = 1
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """Settings of Levenberg-Marquardt."""
+
+    max_iterations: int
+    gradient_tolerance: float
+    relative_tolerance: float
+    name: Literal["levenberg-marquardt"] = "levenberg-marquardt"
+
+
+@dataclass(frozen=True)
+class FirstOrder:
+    """Settings of full-batch Adam with a fixed budget."""
+
+    steps: int
+    learning_rate: float
+    name: Literal["adam"] = "adam"
+
+
+@dataclass(frozen=True)
+class FitTask:
+    """One fit of one model to one sample."""
+
+    truth: TruthSpec
+    model: Model
+    n: int
+    replication: int
+    noise_variance: float
+    start: Start
+    optimiser: LeastSquares | FirstOrder
+    protocol: str = dataclasses.field(compare=False)  # a label; not part of the identity
+
+    kind = "fit"
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything that determines the numbers of this task."""
+        return {
+            "schema": SCHEMA_VERSION,
+            "kind": self.kind,
+            "truth": self.truth.as_dict(),
+            "model": dataclasses.asdict(self.model),
+            "n": self.n,
+            "replication": self.replication,
+            "noise_variance": self.noise_variance,
+            "start": dataclasses.asdict(self.start),
+            "optimiser": dataclasses.asdict(self.optimiser),
+        }
+
+    @cached_property
+    def task_id(self) -> str:
+        """Return the hash of the identity."""
+        return content_hash(self.identity())
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """Return the tasks whose results this one needs."""
+        return () if self.start.near == "truth" else (self.start.near,)
+
+
+@dataclass(frozen=True)
+class ProjectTask:
+    """Best approximations of a truth by a model of another gate, in the population."""
+
+    truth: TruthSpec
+    model: Model
+    n_starts: int
+    n_points: int
+    noise_variance: float = dataclasses.field(compare=False)  # a label; the population has none
+
+    kind = "project"
+    requires: tuple[str, ...] = dataclasses.field(default=(), init=False)
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything that determines the numbers of this task."""
+        return {
+            "schema": SCHEMA_VERSION,
+            "kind": self.kind,
+            "truth": self.truth.as_dict(),
+            "model": dataclasses.asdict(self.model),
+            "n_starts": self.n_starts,
+            "n_points": self.n_points,
+        }
+
+    @cached_property
+    def task_id(self) -> str:
+        """Return the hash of the identity."""
+        return content_hash(self.identity())
+
+
+AnyTask = FitTask | ProjectTask
