@@ -68,3 +68,6 @@ html_theme_options = {
     "footer_end": [],
     "secondary_sidebar_items": ["page-toc"],
 }
+
+# What a docstring says about parameters is true of the signature; a summary ends with a period.
+numpydoc_validation_checks = {"PR02", "PR03", "PR10", "SS03"}
