@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import dask
 from distributed import Client, LocalCluster, as_completed
 
 from sigmoe._base.errors import invalid
@@ -29,7 +30,13 @@ class DaskPool:
     @property
     def workers(self) -> int:
         """Return the number of threads of all workers, at least 1; workers may come and go."""
-        return max(1, sum(self._client.nthreads().values()))
+        threads: dict[str, int] = self._client.nthreads()
+        return max(1, sum(threads.values()))
+
+    @property
+    def window(self) -> int:
+        """Return two tasks a worker: the scheduler holds few, and no worker runs dry."""
+        return 2 * self.workers
 
     def submit(self, work: Work, task: Any, required: Mapping[str, Row]) -> None:
         """Send the task to the scheduler under its own hash."""
@@ -52,6 +59,8 @@ def local_pool(workers: int) -> Iterator[DaskPool]:
     """Start that many worker processes on this machine, and stop them at the end."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sigmoe-"))
+        # One task a worker at a time: the death of a worker then costs the task that it ran only.
+        stack.enter_context(dask.config.set({"distributed.scheduler.worker-saturation": 1.0}))
         with _interrupts_held_back():
             cluster = LocalCluster(
                 n_workers=workers,

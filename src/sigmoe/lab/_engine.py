@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from threadpoolctl import threadpool_limits
+
+# threadpoolctl ships no types.
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from sigmoe.lab._store import Store
 
@@ -59,6 +61,10 @@ class Pool(Protocol):
     def workers(self) -> int:
         """Return the number of tasks that run at the same time."""
 
+    @property
+    def window(self) -> int:
+        """Return the number of tasks that may be submitted and not finished."""
+
     def submit(self, work: Work, task: Any, required: Mapping[str, Row]) -> None:
         """Start a task, or let it wait for a worker."""
 
@@ -95,14 +101,22 @@ def run_tasks(
     waiting.sort(key=lambda t: (t.task_id not in needed, -work.cost(t), t.task_id))
     rows: dict[str, Row] = {row["task_id"]: row for row in store.read(needed).to_dicts()}
     running: dict[str, Any] = {}
-    while waiting or running:
-        # A window bounds what a scheduler holds; two a worker keep it from running dry.
-        for task in _ready(waiting, rows, 2 * pool.workers - len(running)):
-            waiting.remove(task)
+    suspects: list[Any] = []
+    second_chance: set[str] = set()
+    while waiting or running or suspects:
+        batch = _take_ready(waiting, rows, pool.window - len(running))
+        if not batch and not running:
+            # The workers of a suspect died, perhaps of a task beside it; now it runs alone.
+            batch = [suspects.pop(0)]
+            second_chance.add(batch[0].task_id)
+        for task in batch:
             running[task.task_id] = task
             pool.submit(work, task, {name: rows[name] for name in task.requires})
         name, row, reason = pool.next_finished()
         task = running.pop(name)
+        if row is None and name not in second_chance:
+            suspects.append(task)
+            continue
         if row is None:
             row = work.failure(task, reason)
         store.write(row)
@@ -111,13 +125,16 @@ def run_tasks(
         on_done(task, row)
 
 
-def _ready(waiting: list[Any], rows: Mapping[str, Row], free: int) -> list[Any]:
-    ready = []
+def _take_ready(waiting: list[Any], rows: Mapping[str, Row], free: int) -> list[Any]:
+    """Remove and return the first tasks whose requirements are met, at most `free` of them."""
+    ready: list[Any] = []
     for task in waiting:
         if len(ready) >= free:
             break
         if all(name in rows for name in task.requires):
             ready.append(task)
+    for task in ready:
+        waiting.remove(task)
     return ready
 
 
@@ -147,6 +164,7 @@ class SerialPool:
     """Runs each task at once in this process; errors are easy to follow with a debugger."""
 
     workers = 1
+    window = 1
 
     def __init__(self) -> None:
         self._queue: list[tuple[Work, Any, Mapping[str, Row]]] = []

@@ -5,26 +5,23 @@ from __future__ import annotations
 import os
 import platform
 from datetime import UTC, datetime
+from importlib import metadata
 
-import dask
-import numpy as np
-import polars as pl
-import scipy
 import torch
 
-import sigmoe
+from sigmoe import __version__
+
+_LIBRARIES = ("numpy", "scipy", "polars", "dask", "distributed")
 
 
 def versions() -> dict[str, str]:
     """Return the versions of everything that the numbers may depend on."""
     return {
-        "sigmoe": sigmoe.__version__,
+        "sigmoe": __version__,
         "python": platform.python_version(),
+        # The metadata lack the part of the version that tells a CPU build from a CUDA build.
         "torch": torch.__version__,
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "polars": pl.__version__,
-        "dask": dask.__version__,
+        **{name: metadata.version(name) for name in _LIBRARIES},
     }
 
 
