@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib import import_module
 from pathlib import Path
 from types import FunctionType
@@ -97,3 +98,19 @@ def test_the_lock_names_public_versions_alone() -> None:
     for name in ("requirements.lock", "requirements-docs.lock"):
         for line in (ROOT / name).read_text().splitlines():
             assert re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9.]+", line)
+
+
+def test_the_wheel_holds_the_studies_and_every_data_file(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, check=True, capture_output=True, cwd=ROOT)
+    (wheel,) = tmp_path.glob("*.whl")
+    held = set(zipfile.ZipFile(wheel).namelist())
+    sources = [path for path in (ROOT / "src").rglob("*") if path.is_file()]
+    expected = {
+        path.relative_to(ROOT / "src").as_posix()
+        for path in sources
+        if "__pycache__" not in path.parts
+    }
+    expected |= {f"sigmoe/studies/{path.name}" for path in (ROOT / "studies").glob("*.toml")}
+    assert expected <= held
+    assert "sigmoe/studies/figure1.toml" in held
