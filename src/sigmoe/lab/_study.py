@@ -189,18 +189,20 @@ class Study:
     panels: tuple[Panel, ...] = field(metadata=tables(Panel))
     presets: tuple[tuple[str, Preset], ...] = field(metadata=named(Preset))
 
-    def resolve(self, preset: str) -> ResolvedStudy:
-        """Return the study at one preset.
+    def resolve(self, preset: str | None = None) -> ResolvedStudy:
+        """Return the study at one preset, which may be left out if there is only one.
 
         Raises
         ------
         InputError
-            If the study has no preset of that name.
+            If the study has no such preset, or several and none is named.
         """
         known = dict(self.presets)
-        if preset not in known:
+        if preset is None and len(known) == 1:
+            preset = next(iter(known))
+        if preset is None or preset not in known:
             names = ", ".join(repr(name) for name in known)
-            remedy = f"Study {self.name!r} has no such preset; choose one of these."
+            remedy = f"Choose one that study {self.name!r} has."
             raise invalid("preset", f"one of {names}", preset, remedy)
         return ResolvedStudy(self, preset, known[preset])
 
