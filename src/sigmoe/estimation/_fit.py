@@ -1,0 +1,241 @@
+"""The public least squares fit: checks, starts, Levenberg-Marquardt, result."""
+
+from __future__ import annotations
+
+import time
+import warnings
+
+import torch
+from torch import Tensor
+
+from sigmoe._base.arrays import ArrayLike, as_inputs, as_responses
+from sigmoe._base.constraints import Interval, check
+from sigmoe._base.errors import SigmoeWarning, invalid
+from sigmoe.estimation._bounds import (
+    Bounds,
+    coordinate_limits,
+    describe_active,
+    require_inside,
+    resolve_bounds,
+)
+from sigmoe.estimation._levenberg_marquardt import Callback, Outcome, Settings, minimise
+from sigmoe.estimation._normal_equations import LeastSquares
+from sigmoe.estimation._race import race
+from sigmoe.estimation._result import FitResult, message_for
+from sigmoe.estimation._starts import Seed
+from sigmoe.moe import Architecture, MixingMeasure
+
+#: Constraints of the numbers a user may pass, with the remedy that goes into the message.
+CONSTRAINTS = {
+    "n_experts": (Interval("integer", 1), "Ask for at least one expert."),
+    "n_starts": (Interval("integer", 1), "Ask for at least one start."),
+    "max_iterations": (Interval("integer", 1), "Allow at least one iteration."),
+    "gradient_tolerance": (Interval("number", 0.0), "Use 0 to switch this test off."),
+    "relative_tolerance": (Interval("number", 0.0), "Use 0 to switch this test off."),
+}
+
+
+def fit_least_squares(
+    X: ArrayLike,
+    y: ArrayLike,
+    architecture: Architecture,
+    n_experts: int,
+    start: MixingMeasure | str = "random",
+    *,
+    n_starts: int = 10,
+    bounds: Bounds | str | None = "default",
+    seed: Seed = 0,
+    device: torch.device | str | None = None,
+    max_iterations: int = 200,
+    gradient_tolerance: float = 1e-8,
+    relative_tolerance: float = 1e-9,
+    callback: Callback | None = None,
+) -> FitResult:
+    """Fit a mixture of experts by least squares, eqs. (6), (49).
+
+    Levenberg-Marquardt on structured normal equations: memory is the data plus a few tens of
+    megabytes at any n.
+
+    Parameters
+    ----------
+    X : array_like of shape (n, d)
+        Inputs.
+    y : array_like of shape (n,), or (n, m) with ``Architecture(n_outputs=m)``
+        Responses.
+    architecture : Architecture
+        Gate, score, expert and dimensions.
+    n_experts : int
+        Number of fitted atoms N.
+    start : MixingMeasure or "random"
+        Where to begin. "random" runs ``n_starts`` starts that know only the scale of the data
+        briefly, on a subsample if n is large, and continues the best one.
+    n_starts : int
+        Number of random starts.
+    bounds : Bounds, "default" or None
+        Box of the parameters: at the scale of the data, given, or none.
+    seed : int or SeedSequence
+        Decides the random starts and the subsample.
+    device : torch.device or str, optional
+        Where to compute; default the device of X.
+    max_iterations : int
+        Limit on the normal equations formed.
+    gradient_tolerance : float
+        Converged when every free column of the Jacobian is orthogonal to the residual up to this
+        cosine.
+    relative_tolerance : float
+        Converged when two iterations in a row lower the objective by less than this share.
+    callback : callable, optional
+        Called after each iteration with the number of iterations and the objective.
+
+    Returns
+    -------
+    FitResult
+
+    Raises
+    ------
+    InputError
+        For wrong shapes, NaN or infinity, unknown names, numbers out of range, or a start that
+        does not fit the model or lies outside the bounds.
+
+    Warns
+    -----
+    SigmoeWarning
+        If there are fewer responses than free parameters.
+
+    Examples
+    --------
+    >>> from sigmoe.moe import Architecture, draw_sample, draw_truth
+    >>> truth = draw_truth(Architecture(expert="tanh", score="linear", dim=1), 2, seed=3)
+    >>> X, y = draw_sample(truth, 500, noise_variance=0.01, seed=0)
+    >>> fit = fit_least_squares(X, y, truth.architecture, 2, start=truth)
+    >>> fit.converged, fit.objective < 0.011
+    (True, True)
+    """
+    began = time.perf_counter()
+    settings = Settings(
+        max_iterations=int(_checked("max_iterations", max_iterations)),
+        gradient_tolerance=_checked("gradient_tolerance", gradient_tolerance),
+        relative_tolerance=_checked("relative_tolerance", relative_tolerance),
+    )
+    _checked("n_experts", n_experts)
+    _checked("n_starts", n_starts)
+    inputs, responses = _data(X, y, architecture, device)
+    box = resolve_bounds(bounds, inputs, responses)
+    _warn_if_too_few(responses, architecture, n_experts)
+    objectives: tuple[float, ...] = ()
+    if isinstance(start, MixingMeasure):
+        _check_start(start, architecture, n_experts)
+        require_inside(start, box)
+        reached = start
+    elif start == "random":
+
+        def solve(X: Tensor, y: Tensor, start: MixingMeasure, settings: Settings) -> Outcome:
+            return run(X, y, start, box, settings)
+
+        start, reached, objectives = race(
+            inputs, responses, architecture, n_experts, n_starts, seed, box, settings, solve
+        )
+    else:
+        raise invalid(
+            "start", "a MixingMeasure or 'random'", start, "Pass a measure to begin from it."
+        )
+    outcome = run(inputs, responses, reached, box, settings, callback)
+    return _result(outcome, start, box, time.perf_counter() - began, objectives)
+
+
+def run(
+    X: Tensor,
+    y: Tensor,
+    start: MixingMeasure,
+    bounds: Bounds,
+    settings: Settings,
+    callback: Callback | None = None,
+) -> Outcome:
+    """Return the outcome of Levenberg-Marquardt on checked tensors."""
+    problem = LeastSquares(X, y, start.architecture, start.n_experts)
+    lower, upper = coordinate_limits(bounds, start.architecture, start.n_experts)
+    theta = start.coordinates.to(X.device)
+    size = float(y.square().mean().sqrt())
+    return minimise(
+        problem, theta, lower.to(X.device), upper.to(X.device), size, settings, callback
+    )
+
+
+def _result(
+    outcome: Outcome,
+    start: MixingMeasure,
+    bounds: Bounds,
+    seconds: float,
+    start_objectives: tuple[float, ...],
+) -> FitResult:
+    theta = outcome.theta.cpu()
+    lower, upper = coordinate_limits(bounds, start.architecture, start.n_experts)
+    active = describe_active(start.architecture, theta, lower, upper)
+    return FitResult(
+        measure=MixingMeasure.from_coordinates(start.architecture, theta),
+        objective=outcome.objective,
+        status=outcome.status,
+        message=message_for(outcome.status, active),
+        n_iterations=outcome.n_iterations,
+        gradient_norm=outcome.gradient_norm,
+        history=outcome.history,
+        active_bounds=active,
+        start=start,
+        start_objective=outcome.history[0],
+        seconds=seconds,
+        start_objectives=start_objectives,
+    )
+
+
+def _checked(name: str, value: float) -> float:
+    constraint, remedy = CONSTRAINTS[name]
+    return check(name, value, constraint, remedy)
+
+
+def _data(
+    X: ArrayLike, y: ArrayLike, architecture: Architecture, device: torch.device | str | None
+) -> tuple[Tensor, Tensor]:
+    if not isinstance(architecture, Architecture):
+        raise invalid(
+            "architecture",
+            "an Architecture",
+            architecture,
+            "Write Architecture(gate=..., dim=...).",
+        )
+    inputs = as_inputs(X, architecture.dim)
+    responses = as_responses(y, len(inputs), architecture.n_outputs)
+    place = inputs.device if device is None else _device(device)
+    return inputs.to(place), responses.to(place)
+
+
+def _device(device: torch.device | str) -> torch.device:
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, TypeError):
+        raise invalid(
+            "device", "a device that PyTorch can use here", device, "Use 'cpu', or leave it out."
+        ) from None
+    return place
+
+
+def _warn_if_too_few(responses: Tensor, architecture: Architecture, n_experts: int) -> None:
+    free = architecture.n_parameters(n_experts) - architecture.n_invisible
+    if responses.numel() < free:
+        warnings.warn(
+            f"{responses.numel()} responses are fewer than the {free} free parameters of "
+            f"{n_experts} experts: the fit can follow the noise. Use more samples or fewer "
+            "experts.",
+            SigmoeWarning,
+            stacklevel=3,
+        )
+
+
+def _check_start(start: MixingMeasure, architecture: Architecture, n_experts: int) -> None:
+    remedy = "Make the start with the architecture and n_experts of the fit."
+    if start.architecture != architecture:
+        raise invalid("start", f"of architecture {architecture}", start.architecture, remedy)
+    if start.batch_shape:
+        raise invalid("start", "a single measure", f"a batch {start.batch_shape}", remedy)
+    if start.n_experts != n_experts:
+        raise invalid("start", f"of {n_experts} experts", start.n_experts, remedy)

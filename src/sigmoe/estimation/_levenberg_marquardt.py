@@ -1,0 +1,237 @@
+"""Levenberg-Marquardt in a box on J'J, with quasi-Newton steps between factorisations.
+
+One iteration forms the normal equations once, finds a damping whose step lowers the objective
+(each trial costs a factorisation and a gradient, an eighth of the iteration), and then takes
+cheap steps with the same matrix (module ``_refine``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import isfinite
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sigmoe.estimation._box import DampedSystem, box_step, free_coordinates, predicted_decrease
+from sigmoe.estimation._normal_equations import NormalEquations
+from sigmoe.estimation._refine import Point, ValueAndGradient, refine
+
+#: Called after each iteration with the number of iterations so far and the objective.
+Callback = Callable[[int, float], object]
+
+_LEAST_GAIN = 1e-4
+_DAMPING_RANGE = (1e-12, 1e12)
+#: Scales below this share of the largest are raised to it: a dead expert has zero columns.
+_SCALE_FLOOR = 1e-8
+#: Residuals below this share of the responses are rounding.
+_ROUNDING = 1e-14
+_SMALL_IN_A_ROW = 2
+
+
+class Problem(Protocol):
+    """What the solver asks of a least squares problem; theta has the problem's own shape."""
+
+    def gradient(self, theta: Tensor) -> tuple[float, Tensor]:
+        """Return the objective and its gradient of shape (p,)."""
+
+    def normal_equations(self, theta: Tensor) -> NormalEquations:
+        """Return J'J / n, gradient and objective."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """When to stop and how to move."""
+
+    max_iterations: int = 200
+    gradient_tolerance: float = 1e-8
+    relative_tolerance: float = 1e-9
+    step_tolerance: float = 1e-12
+    refinements: int = 12
+    damping: float = 1e-3
+
+
+@dataclass(frozen=True)
+class State:
+    """Where the solver stands between two iterations."""
+
+    point: Point
+    scale: Tensor
+    damping: float
+    growth: float = 2.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the solver found.
+
+    Attributes
+    ----------
+    theta : Tensor
+        In the shape of the start; finite, inside the box.
+    objective : float
+    status : {"gradient", "decrease", "step", "iterations", "stalled"}
+    n_iterations : int
+        Normal equations formed.
+    gradient_norm : float
+        Largest cosine between the residual and a free column of the Jacobian, see
+        ``scaled_gradient``.
+    history : tuple of float
+        Objective at the start and after each iteration; never increases.
+    """
+
+    theta: Tensor
+    objective: float
+    status: str
+    n_iterations: int
+    gradient_norm: float
+    history: tuple[float, ...]
+
+
+def minimise(
+    problem: Problem,
+    start: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    response_scale: float,
+    settings: Settings,
+    callback: Callback | None = None,
+) -> Outcome:
+    """Minimise the mean squared residual over a box.
+
+    Parameters
+    ----------
+    problem : Problem
+    start : Tensor
+        Any shape with p elements, inside the box.
+    lower, upper : Tensor of shape (p,)
+        May be infinite.
+    response_scale : float
+        Root mean square of the responses; residuals below 1e-14 of it count as zero.
+    settings : Settings
+    callback : callable, optional
+    """
+
+    def evaluate(theta: Tensor) -> tuple[float, Tensor]:
+        return problem.gradient(theta.view(start.shape))
+
+    theta = start.flatten()
+    objective, gradient = evaluate(theta)
+    state = State(Point(theta, objective, gradient), torch.zeros_like(theta), settings.damping)
+    history = [objective]
+    status, norm, small, iterations = "iterations", float("inf"), 0, 0
+    if not (isfinite(objective) and bool(torch.isfinite(gradient).all())):
+        return Outcome(start.clone(), objective, "stalled", 0, norm, (objective,))
+    while iterations < settings.max_iterations:
+        equations = problem.normal_equations(state.point.theta.view(start.shape))
+        iterations += 1
+        state = replace(state, scale=torch.maximum(state.scale, equations.matrix.diagonal()))
+        norm = scaled_gradient(state.point, state.scale, lower, upper, response_scale)
+        if norm <= settings.gradient_tolerance:
+            status = "gradient"
+            break
+        new = iterate(state, equations, evaluate, lower, upper, settings.refinements)
+        if new is None:
+            status = "stalled"
+            break
+        small, status = _progress(state, new, small, settings)
+        state = new
+        history.append(state.point.objective)
+        if callback is not None:
+            callback(iterations, state.point.objective)
+        if status != "iterations":
+            break
+    norm = scaled_gradient(state.point, state.scale, lower, upper, response_scale)
+    theta = state.point.theta.view(start.shape)
+    return Outcome(theta, state.point.objective, status, iterations, norm, tuple(history))
+
+
+def iterate(
+    state: State,
+    equations: NormalEquations,
+    evaluate: ValueAndGradient,
+    lower: Tensor,
+    upper: Tensor,
+    refinements: int,
+) -> State | None:
+    """Return the state after one damped step and its refinement, or None if nothing descends."""
+    found = descend(state, equations, evaluate, lower, upper)
+    if found is None or refinements == 0:
+        return found
+    inside = (found.point.theta > lower) & (found.point.theta < upper)
+    system = DampedSystem(equations.matrix, found.damping, floored(found.scale), inside)
+    if not system.usable:
+        return found
+    point = refine(evaluate, state.point, found.point, system, lower, upper, refinements)
+    return replace(found, point=point)
+
+
+def descend(
+    state: State,
+    equations: NormalEquations,
+    evaluate: ValueAndGradient,
+    lower: Tensor,
+    upper: Tensor,
+) -> State | None:
+    """Return the state after a damped step that lowers the objective as promised, else None.
+
+    The damping follows the gain ratio, decrease over predicted decrease of the step as projected
+    on the box: a good step divides it by up to 3, each refused one multiplies it by 2, 4, 8, ...
+    (Nielsen's rule). The matrix is reused between trials.
+    """
+    matrix, gradient = equations.matrix, equations.gradient
+    theta, objective = state.point.theta, state.point.objective
+    scale = floored(state.scale)
+    damping, growth = state.damping, state.growth
+    while damping <= _DAMPING_RANGE[1]:
+        step = box_step(matrix, gradient, damping, scale, theta, lower, upper)
+        promised = 0.0 if step is None else predicted_decrease(matrix, gradient, step)
+        if step is not None and promised > 0:
+            new_objective, new_gradient = evaluate(theta + step)
+            gain = (objective - new_objective) / promised
+            if isfinite(gain) and gain > _LEAST_GAIN and bool(torch.isfinite(new_gradient).all()):
+                damping = max(damping * max(1 / 3, 1 - (2 * gain - 1) ** 3), _DAMPING_RANGE[0])
+                point = Point(theta + step, new_objective, new_gradient)
+                return replace(state, point=point, damping=damping, growth=2.0)
+        damping *= growth
+        growth *= 2.0
+    return None
+
+
+def scaled_gradient(
+    point: Point, scale: Tensor, lower: Tensor, upper: Tensor, response_scale: float
+) -> float:
+    """Return the largest cosine between the residual and a free column of the Jacobian.
+
+    Columns are measured by ``scale``, the (running maximum of the) diagonal of J'J / n. The cosine
+    does not change with the units of the responses or of a parameter; it is zero at a stationary
+    point of the bounded problem.
+    """
+    free = free_coordinates(point.theta, point.gradient, lower, upper)
+    size = max(point.objective**0.5, _ROUNDING * response_scale)
+    if size == 0.0:
+        return 0.0
+    cosine = 0.5 * point.gradient.abs() / floored(scale).sqrt() / size
+    return float((cosine * free).max())
+
+
+def floored(scale: Tensor) -> Tensor:
+    """Return the scale with its small entries raised, positive everywhere."""
+    largest = float(scale.max())
+    return scale.clamp_min(_SCALE_FLOOR * largest if largest > 0 else 1.0)
+
+
+def _progress(old: State, new: State, small: int, settings: Settings) -> tuple[int, str]:
+    """Return how many small decreases came in a row, and the status."""
+    decrease = old.point.objective - new.point.objective
+    small = small + 1 if decrease <= settings.relative_tolerance * old.point.objective else 0
+    # One small decrease may only mean that the damping was large.
+    if small >= _SMALL_IN_A_ROW:
+        return small, "decrease"
+    scale = floored(new.scale).sqrt()
+    moved = float(((new.point.theta - old.point.theta) * scale).norm())
+    if moved <= settings.step_tolerance * float((old.point.theta * scale).norm()):
+        return small, "step"
+    return small, "iterations"

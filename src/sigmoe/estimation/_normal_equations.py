@@ -1,0 +1,311 @@
+"""Objective, gradient and normal equations of least squares, chunk by chunk (eqs. (6), (49)).
+
+Everything is in canonical coordinates theta of shape (N, parameters of an atom): see
+``MixingMeasure.coordinates``. The n x p Jacobian is never formed: J'J is gathered from weighted
+moments of the monomials of degree at most 4 (module ``_layout``), so that memory is the data plus
+one chunk and an iteration costs little more than its matrix products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+from torch import Tensor
+
+from sigmoe._base.arrays import ArrayLike, as_inputs, as_responses
+from sigmoe._base.errors import invalid
+from sigmoe.estimation._layout import Layout, layout
+from sigmoe.moe import Architecture, MixingMeasure
+from sigmoe.moe._monomials import count_monomials, monomials
+
+#: Samples in a chunk on a CPU: enough for full speed of the matrix products.
+CHUNK = 2048
+#: Most numbers in a chunk's monomials (16 MiB); large dimensions get shorter chunks.
+_CHUNK_NUMBERS = 2**21
+#: A GPU wants larger matrix products (256 MiB).
+_CHUNK_NUMBERS_GPU = 2**25
+
+
+@dataclass(frozen=True)
+class NormalEquations:
+    """Normal equations of least squares at a mixing measure.
+
+    Attributes
+    ----------
+    matrix : Tensor of shape (p, p), float64
+        J'J / n with J the Jacobian of the prediction in canonical coordinates, atom by atom.
+    gradient : Tensor of shape (p,), float64
+        Gradient of the objective, 2 J'(f - y) / n.
+    objective : float
+        Mean squared residual, summed over the columns of the response.
+    """
+
+    matrix: Tensor
+    gradient: Tensor
+    objective: float
+
+
+@dataclass(frozen=True)
+class Forward:
+    """One chunk's prediction and what its derivatives need; samples last."""
+
+    monomials: Tensor
+    weights: Tensor
+    ridge: Tensor
+    values: Tensor
+    prediction: Tensor
+
+
+class LeastSquares:
+    """The least squares problem of one sample: raw tensors in, raw tensors out.
+
+    Parameters
+    ----------
+    X : Tensor of shape (n, d), float64
+    y : Tensor of shape (n,) or (n, m), float64
+    architecture : Architecture
+    n_experts : int
+    chunk : int, optional
+        Samples in a chunk; results do not depend on it beyond rounding.
+    """
+
+    def __init__(
+        self,
+        X: Tensor,
+        y: Tensor,
+        architecture: Architecture,
+        n_experts: int,
+        chunk: int | None = None,
+    ) -> None:
+        self.layout = layout(architecture, n_experts)
+        self.Xt = X.T.contiguous()
+        self.Yt = y.reshape(len(X), architecture.n_columns).T.contiguous()
+        self.n = len(X)
+        self.device = X.device
+        rows = count_monomials(architecture.dim, self.layout.moment_degree)
+        longest = chunk or _chunk_length(rows, X.device)
+        # Equal chunks: a short last one would waste the speed of the matrix products.
+        self.chunk = ceil(self.n / ceil(self.n / longest))
+        self._monomials = X.new_empty((rows, self.chunk))
+        self._products = X.new_empty((n_experts**2, self.chunk))
+        self._score_rows = self.layout.score_rows.to(X.device)
+        self._ridge_rows = self.layout.ridge_rows.to(X.device)
+        self._index = self.layout.index.to(X.device)
+
+    def objective(self, theta: Tensor) -> float:
+        """Return the mean squared residual, summed over columns; the cheapest pass."""
+        total = theta.new_zeros(())
+        for columns in self._chunks():
+            residual = self._forward(theta, columns).prediction - self.Yt[:, columns]
+            total += residual.square().sum()
+        return float(total) / self.n
+
+    def residual(self, theta: Tensor) -> Tensor:
+        """Return prediction minus response, of shape (m, n)."""
+        return torch.cat(
+            [
+                self._forward(theta, columns).prediction - self.Yt[:, columns]
+                for columns in self._chunks()
+            ],
+            dim=1,
+        )
+
+    def gradient(self, theta: Tensor) -> tuple[float, Tensor]:
+        """Return the objective and its gradient of shape (p,), without J'J."""
+        total = theta.new_zeros(())
+        adjoint = _Adjoint(self.layout, theta)
+        for columns in self._chunks():
+            forward = self._forward(theta, columns)
+            residual = forward.prediction - self.Yt[:, columns]
+            total += residual.square().sum()
+            adjoint.add(self._factors(theta, forward), forward.monomials, residual)
+        gradient = adjoint.collect(self._score_rows, self._ridge_rows)
+        return float(total) / self.n, gradient * (2.0 / self.n)
+
+    def apply_transpose(self, theta: Tensor, residual: Tensor) -> Tensor:
+        """Return J' residual of shape (p,) for any residual of shape (m, n)."""
+        adjoint = _Adjoint(self.layout, theta)
+        for columns in self._chunks():
+            forward = self._forward(theta, columns)
+            factors = self._factors(theta, forward)
+            adjoint.add(factors, forward.monomials, residual[:, columns])
+        return adjoint.collect(self._score_rows, self._ridge_rows)
+
+    def normal_equations(self, theta: Tensor) -> NormalEquations:
+        """Return J'J / n with the gradient and the objective; one pass over the sample."""
+        total = theta.new_zeros(())
+        adjoint = _Adjoint(self.layout, theta)
+        moments = theta.new_zeros(self.layout.n_moments)
+        for columns in self._chunks():
+            forward = self._forward(theta, columns, self.layout.moment_degree)
+            residual = forward.prediction - self.Yt[:, columns]
+            total += residual.square().sum()
+            factors = self._factors(theta, forward)
+            adjoint.add(factors, forward.monomials, residual)
+            self._add_moments(moments, factors, forward.monomials)
+        gradient = adjoint.collect(self._score_rows, self._ridge_rows)
+        moments /= self.n
+        return NormalEquations(
+            moments.take(self._index), gradient * (2.0 / self.n), float(total) / self.n
+        )
+
+    def _chunks(self) -> Iterator[slice]:
+        for start in range(0, self.n, self.chunk):
+            yield slice(start, min(start + self.chunk, self.n))
+
+    def _forward(self, theta: Tensor, columns: slice, degree: int | None = None) -> Forward:
+        design = self.layout
+        inputs = self.Xt[:, columns]
+        degree = design.score_degree if degree is None else degree
+        count = count_monomials(len(inputs), degree)
+        powers = monomials(inputs, degree, out=self._monomials[:count, : inputs.shape[1]])
+        g, width = len(self._score_rows), len(self._ridge_rows)
+        coefficients = theta.new_zeros((len(theta), design.forward_rows))
+        coefficients[:, self._score_rows] = theta[:, :g]
+        weights = design.gate.weights(coefficients @ powers[: design.forward_rows])
+        eta = self._eta(theta)
+        ridge_coefficients = torch.cat([eta[..., width - 1 : width], eta[..., : width - 1]], -1)
+        ridge = ridge_coefficients @ powers[:width]
+        values = design.expert.value(ridge)
+        if design.expert.scaled:
+            values = values * eta[..., width:]
+        prediction = (weights.unsqueeze(1) * values).sum(0)
+        return Forward(powers, weights, ridge, values, prediction)
+
+    def _eta(self, theta: Tensor) -> Tensor:
+        """Return the expert parameters of shape (N, m, q)."""
+        shape = self.layout.architecture
+        eta = theta[:, shape.n_score_coefficients :]
+        return eta.reshape(len(theta), shape.n_columns, shape.n_expert_parameters)
+
+    def _factors(self, theta: Tensor, forward: Forward) -> dict[str, Tensor]:
+        """Return the factors u, v and l of the derivatives, each of shape (N, m, chunk)."""
+        design = self.layout
+        weights = forward.weights.unsqueeze(1)
+        slope = weights * design.expert.slope(forward.ridge)
+        u = design.gate.sensitivity(forward.weights, forward.values, forward.prediction)
+        if not design.expert.scaled:
+            return {"u": u, "v": slope}
+        scale = self._eta(theta)[..., -1:]
+        return {"u": u, "v": slope * scale, "l": weights * design.expert.value(forward.ridge)}
+
+    def _add_moments(self, moments: Tensor, factors: dict[str, Tensor], powers: Tensor) -> None:
+        segments = self.layout.segments
+        per_column = (len(segments) - 1) // self.layout.architecture.n_columns
+        for position, segment in enumerate(segments):
+            # The first family, gate-gate, sums over the columns; the others have one each.
+            column = (position - 1) // per_column
+            columns = slice(None) if position == 0 else slice(column, column + 1)
+            left, right = factors[segment.left][:, columns], factors[segment.right][:, columns]
+            products = self._products[: segment.pairs, : powers.shape[1]]
+            if segment.left == segment.right:
+                _unordered_products(left, products)
+            else:
+                _ordered_products(left, right, products)
+            block = moments[segment.start : segment.stop].view(segment.pairs, segment.monomials)
+            block.addmm_(products, powers[: segment.monomials].T)
+
+
+class _Adjoint:
+    """Accumulates J' residual over chunks."""
+
+    def __init__(self, design: Layout, theta: Tensor) -> None:
+        n_experts, columns = len(theta), design.architecture.n_columns
+        self.score = theta.new_zeros((n_experts, design.forward_rows))
+        self.ridge = theta.new_zeros((n_experts * columns, design.architecture.dim + 1))
+        self.scale = theta.new_zeros((n_experts, columns, 1))
+        self.scaled = design.expert.scaled
+
+    def add(self, factors: dict[str, Tensor], powers: Tensor, residual: Tensor) -> None:
+        """Add one chunk; residual has shape (m, chunk)."""
+        self.score.addmm_((factors["u"] * residual).sum(1), powers[: self.score.shape[1]].T)
+        slope = (factors["v"] * residual).flatten(0, 1)
+        self.ridge.addmm_(slope, powers[: self.ridge.shape[1]].T)
+        if self.scaled:
+            self.scale += (factors["l"] * residual).sum(-1, keepdim=True)
+
+    def collect(self, score_rows: Tensor, ridge_rows: Tensor) -> Tensor:
+        """Return the sums in the order of the coordinates, shape (p,)."""
+        n_experts, columns = self.scale.shape[:2]
+        expert = self.ridge[:, ridge_rows].view(n_experts, columns, -1)
+        if self.scaled:
+            expert = torch.cat([expert, self.scale], -1)
+        return torch.cat([self.score[:, score_rows], expert.flatten(1)], 1).flatten()
+
+
+def _chunk_length(rows: int, device: torch.device) -> int:
+    if device.type == "cpu":
+        return max(64, min(CHUNK, _CHUNK_NUMBERS // rows))
+    return max(CHUNK, _CHUNK_NUMBERS_GPU // rows)
+
+
+def _unordered_products(factor: Tensor, out: Tensor) -> None:
+    """Write sum_k factor_ik factor_jk for i <= j; factor (N, m, chunk), out (pairs, chunk)."""
+    n_experts, columns = factor.shape[:2]
+    row = 0
+    for i in range(n_experts):
+        block = out[row : row + n_experts - i]
+        torch.mul(factor[i:, 0], factor[i, 0], out=block)
+        for k in range(1, columns):
+            block.addcmul_(factor[i:, k], factor[i, k])
+        row += n_experts - i
+
+
+def _ordered_products(left: Tensor, right: Tensor, out: Tensor) -> None:
+    """Write left_i right_j for all i, j; factors (N, 1, chunk), out (N^2, chunk)."""
+    shape = (len(left), len(right), out.shape[-1])
+    torch.mul(
+        left,
+        right.squeeze(1),
+        out=out.view(shape) if out.is_contiguous() else out.unflatten(0, shape[:2]),
+    )
+
+
+def normal_equations(
+    measure: MixingMeasure, X: ArrayLike, y: ArrayLike | None = None
+) -> NormalEquations:
+    """Return the normal equations of least squares at a mixing measure (eqs. (6), (49)).
+
+    Parameters
+    ----------
+    measure : MixingMeasure
+        Without batch axes; N atoms of g + m q parameters each, p = N (g + m q).
+    X : array_like of shape (n, d)
+        Inputs.
+    y : array_like of shape (n,) or (n, m), optional
+        Responses; left out, the measure's own predictions stand in for them, so that gradient and
+        objective are zero and the matrix is the Fisher information times the noise variance.
+
+    Returns
+    -------
+    NormalEquations
+        matrix J'J / n of shape (p, p), gradient of shape (p,), objective.
+
+    Raises
+    ------
+    InputError
+        For wrong shapes, NaN or infinity.
+
+    Examples
+    --------
+    >>> from sigmoe.moe import Architecture, draw_sample, draw_truth
+    >>> truth = draw_truth(Architecture(expert="tanh", dim=2), 3, seed=0)
+    >>> X, y = draw_sample(truth, 100, seed=0)
+    >>> normal_equations(truth, X, y).matrix.shape
+    torch.Size([27, 27])
+    """
+    architecture = measure.architecture
+    if measure.batch_shape:
+        raise invalid(
+            "measure",
+            "a single measure",
+            f"batch shape {measure.batch_shape}",
+            "Take one with measure[k].",
+        )
+    X = as_inputs(X, architecture.dim)
+    responses = measure.predict(X) if y is None else as_responses(y, len(X), architecture.n_outputs)
+    problem = LeastSquares(X, responses, architecture, measure.n_experts)
+    return problem.normal_equations(measure.coordinates)

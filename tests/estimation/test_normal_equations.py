@@ -1,0 +1,100 @@
+"""J'J, gradient and objective against the dense Jacobian that autograd forms."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from sigmoe._base.errors import InputError
+from sigmoe.estimation import normal_equations
+from sigmoe.estimation._normal_equations import LeastSquares
+from sigmoe.moe import Architecture, MixingMeasure, draw_sample, draw_truth, expert_names
+from sigmoe.moe._forward import forward
+
+GATES = ("sigmoid", "softmax")
+SCORES = ("full", "partial", "linear")
+#: Every registered expert, so that a new one is tested by registering.
+EXPERTS = tuple(name.replace("polynomial:P", "polynomial:3") for name in expert_names())
+OUTPUTS = (None, 1, 3)
+CASES = [
+    pytest.param(Architecture(gate, score, expert, 3, m), id=f"{gate}-{score}-{expert}-{m}")
+    for gate, score, expert, m in itertools.product(GATES, SCORES, EXPERTS, OUTPUTS)
+]
+
+
+def naive_jacobian(measure: MixingMeasure, X: Tensor) -> Tensor:
+    """Return d prediction / d coordinates of shape (n * m, p) by autograd through ``predict``."""
+    architecture, coordinates = measure.architecture, measure.coordinates
+
+    def predict(theta: Tensor) -> Tensor:
+        return forward(architecture, theta.view_as(coordinates), X.T).prediction.T.flatten()
+
+    return torch.autograd.functional.jacobian(predict, coordinates.flatten())
+
+
+@pytest.mark.parametrize("architecture", CASES)
+def test_agrees_with_autograd(architecture: Architecture) -> None:
+    n = 37
+    X, y = draw_sample(draw_truth(architecture, 3, seed=1), n, noise_variance=1.0, seed=2)
+    measure = draw_truth(architecture, 4, seed=3)
+    jacobian = naive_jacobian(measure, X)
+    residual = (measure.predict(X) - y).flatten()
+    found = normal_equations(measure, X, y)
+    torch.testing.assert_close(found.matrix, jacobian.T @ jacobian / n)
+    torch.testing.assert_close(found.gradient, 2 * jacobian.T @ residual / n)
+    assert found.objective == pytest.approx(float(residual.square().sum()) / n, rel=1e-12)
+
+
+@pytest.mark.parametrize("architecture", CASES[:: len(OUTPUTS) + 1])
+def test_the_cheap_passes_agree_with_the_normal_equations(architecture: Architecture) -> None:
+    X, y = draw_sample(draw_truth(architecture, 3, seed=1), 50, seed=2)
+    measure = draw_truth(architecture, 4, seed=3)
+    problem = LeastSquares(X, y, architecture, 4, chunk=20)
+    full = problem.normal_equations(measure.coordinates)
+    objective, gradient = problem.gradient(measure.coordinates)
+    assert objective == pytest.approx(full.objective, rel=1e-13)
+    torch.testing.assert_close(gradient, full.gradient)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 50, 51, 1000])
+def test_results_do_not_depend_on_the_chunk(chunk: int) -> None:
+    architecture = Architecture(gate="softmax", expert="scaled-gelu", dim=2, n_outputs=2)
+    X, y = draw_sample(draw_truth(architecture, 3, seed=1), 51, seed=2)
+    theta = draw_truth(architecture, 3, seed=3).coordinates
+    whole = LeastSquares(X, y, architecture, 3, chunk=51).normal_equations(theta)
+    parts = LeastSquares(X, y, architecture, 3, chunk=chunk).normal_equations(theta)
+    torch.testing.assert_close(parts.matrix, whole.matrix, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(parts.gradient, whole.gradient, rtol=1e-12, atol=1e-14)
+
+
+def test_without_responses_the_measure_predicts_them() -> None:
+    architecture = Architecture(expert="tanh", dim=2)
+    measure = draw_truth(architecture, 2, seed=1)
+    X, y = draw_sample(measure, 30, seed=2)
+    bare, full = normal_equations(measure, X), normal_equations(measure, X, y)
+    assert bare.objective < 1e-30
+    assert float(bare.gradient.abs().max()) < 1e-15
+    torch.testing.assert_close(bare.matrix, full.matrix)
+
+
+def test_softmax_has_the_null_directions_of_its_translation() -> None:
+    # One common (A, b, c) added to all atoms changes nothing: 1 + d + d (d + 1) / 2 directions.
+    architecture = Architecture(gate="softmax", expert="tanh", dim=3)
+    measure = draw_truth(architecture, 3, seed=1)
+    X, _ = draw_sample(measure, 4000, seed=2)
+    matrix = normal_equations(measure, X).matrix
+    eigenvalues = torch.linalg.eigvalsh(matrix)
+    assert int((eigenvalues < 1e-14).sum()) == architecture.n_score_coefficients == 10
+
+
+def test_a_batch_is_refused() -> None:
+    measure = draw_truth(Architecture(dim=2), 2, seed=1)
+    batch = MixingMeasure.stack([measure, measure])
+    with pytest.raises(InputError) as error:
+        normal_equations(batch, [[0.0, 0.0]])
+    assert str(error.value) == (
+        "measure must be a single measure; got 'batch shape (2,)'. Take one with measure[k]."
+    )
