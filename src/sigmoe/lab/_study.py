@@ -179,7 +179,7 @@ class Study:
     name: str = field(metadata=item(Text(), "Give a name made of letters, digits, '-' and '_'."))
     title: str = field(metadata=item(Text(), "Say in one line what is studied."))
     seed: int = field(
-        metadata=item(Interval("integer", 0, 2**62), "Give a seed for truths, samples and starts.")
+        metadata=item(Interval("integer", 0, 2**52), "Give a seed for truths, samples and starts.")
     )
     noise_variance: float = field(
         metadata=item(Interval("number", 0.0), "Give the variance of the noise.")

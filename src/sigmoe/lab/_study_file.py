@@ -11,6 +11,14 @@ from sigmoe.lab._strict import build
 from sigmoe.lab._study import Curve, Preset, Study
 from sigmoe.moe import Architecture
 
+#: The gates that a loss is defined for, where not for all.
+_GATES_OF_LOSSES = {
+    "L1": ("sigmoid",),
+    "L2": ("sigmoid",),
+    "L4": ("sigmoid",),
+    "softmax": ("softmax",),
+}
+
 
 def load_study(path: str | Path) -> Study:
     """Read and check a study file.
@@ -35,8 +43,10 @@ def load_study(path: str | Path) -> Study:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        remedy = "Check the name and the permissions."
-        raise invalid("study", "a readable TOML file", f"{path} ({reason})", remedy) from None
+        raise InputError(
+            f"study must be a readable TOML file; got {str(path)!r} ({reason}). "
+            "Check the name and the permissions."
+        ) from None
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -73,9 +83,13 @@ def _check_curve(curve: Curve, where: str) -> None:
         Architecture(gate=curve.gate, score=curve.score, expert=curve.expert, dim=1)
     except InputError as error:
         raise InputError(f"{where}.{error}") from None
-    if "softmax" in curve.losses and curve.gate != "softmax":
-        remedy = "Take L1 to L5 for sigmoid gates."
-        raise invalid(f"{where}.losses", "for the curve's gate", "softmax", remedy)
+    for loss in curve.losses:
+        if curve.gate not in _GATES_OF_LOSSES.get(loss, (curve.gate,)):
+            remedy = "Take 'softmax' or L3 for softmax gates, L1 to L5 for sigmoid gates."
+            raise invalid(f"{where}.losses", f"for {curve.gate} gates", loss, remedy)
+        if loss in ("L4", "L5") and curve.score != "partial":
+            remedy = "Take L1 or L3: L4 and L5 have no term in b."
+            raise invalid(f"{where}.losses", f"for the {curve.score} score", loss, remedy)
     foreign = curve.truth_gate != curve.gate
     if foreign != (curve.target == "best-approximation"):
         rule = "'best-approximation' exactly where the data come from another gate"
@@ -104,7 +118,7 @@ def _check_preset(study: Study, preset: Preset, where: str) -> None:
             raise invalid(f"{here}.start", rule, run.start, "Random starts need least squares.")
         if run.n_starts > 1 and run.start != "random":
             raise invalid(
-                f"{here}.n_starts", "1 unless start is 'random'", run.n_starts, "Drop it."
+                f"{here}.n_starts", "1 unless start is 'random'", run.n_starts, "Remove it."
             )
         for size in run.sizes:
             cell = (run.protocol, run.start, run.extra_atoms, size)

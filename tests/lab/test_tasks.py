@@ -1,0 +1,167 @@
+"""Tasks: what enters the hash and what does not; which tasks a study plans."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+from lab.tiny import tiny_data, tiny_study
+
+from sigmoe.lab._builtin import builtin_study
+from sigmoe.lab._plan import plan_study, tasks_of
+from sigmoe.lab._study_file import parse_study
+from sigmoe.lab._tasks import FirstOrder, FitTask, LeastSquares, Model, ProjectTask, Start, TruthSpec
+
+TRUTH = TruthSpec("sigmoid", "full", "relu", 8, 8, "dense", 2, 2025)
+TASK = FitTask(
+    truth=TRUTH,
+    model=Model("sigmoid", "full", "relu", 9),
+    n=1000,
+    replication=0,
+    noise_variance=0.01,
+    start=Start("near-truth", 0.005, -0.083),
+    optimiser=LeastSquares(60, 1e-8, 1e-9),
+    protocol="converged",
+)
+
+
+def test_the_hash_never_changes():
+    # A change of this value makes every stored result worthless; see SCHEMA_VERSION.
+    assert TASK.task_id == "0d4591ac0bc85669f1bddc0aa27800ba"
+
+
+def test_the_hash_is_the_same_in_another_process():
+    code = "from lab.test_tasks import TASK; print(TASK.task_id)"
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, 'tests'); {code}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == TASK.task_id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n": 1001},
+        {"replication": 1},
+        {"noise_variance": 0.02},
+        {"model": Model("sigmoid", "full", "relu", 8)},
+        {"model": Model("sigmoid", "partial", "relu", 9)},
+        {"model": Model("softmax", "full", "relu", 9)},
+        {"start": Start("near-truth", 0.006, -0.083)},
+        {"start": Start("near-truth", 0.005, -0.25)},
+        {"start": Start("near-truth", 0.005, -0.083, near="0" * 32)},
+        {"start": Start("random")},
+        {"start": Start("random", n_starts=2)},
+        {"optimiser": LeastSquares(61, 1e-8, 1e-9)},
+        {"optimiser": LeastSquares(60, 1e-7, 1e-9)},
+        {"optimiser": LeastSquares(60, 1e-8, 1e-8)},
+        {"optimiser": FirstOrder(60, 0.01)},
+        {"optimiser": FirstOrder(60, 0.02)},
+        *(
+            {"truth": dataclasses.replace(TRUTH, **{name: value})}
+            for name, value in {
+                "gate": "softmax",
+                "score": "partial",
+                "expert": "linear",
+                "dim": 7,
+                "n_true": 7,
+                "regime": "sparse",
+                "seed": 1,
+            }.items()
+        ),
+    ],
+    ids=repr,
+)
+def test_everything_that_determines_the_numbers_enters_the_hash(change):
+    assert dataclasses.replace(TASK, **change).task_id != TASK.task_id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"protocol": "another name"}, {"truth": dataclasses.replace(TRUTH, n_sparse=3)}],
+    ids=repr,
+)
+def test_labels_and_what_plays_no_part_do_not(change):
+    assert dataclasses.replace(TASK, **change).task_id == TASK.task_id
+
+
+def test_the_number_of_zero_gates_matters_where_there_are_any():
+    sparse = dataclasses.replace(TRUTH, regime="sparse")
+    one, two = (
+        dataclasses.replace(TASK, truth=dataclasses.replace(sparse, n_sparse=k)) for k in (1, 2)
+    )
+    assert one.task_id != two.task_id
+
+
+def test_a_projection_is_known_by_its_effort():
+    model = Model("sigmoid", "full", "relu", 9)
+    task = ProjectTask(TRUTH, model, 4, 1000, 0.01)
+    assert task.task_id != dataclasses.replace(task, n_starts=5).task_id
+    assert task.task_id != dataclasses.replace(task, n_points=2000).task_id
+    assert task.task_id == dataclasses.replace(task, noise_variance=0.1).task_id
+
+
+def curves_of(name, preset="quick"):
+    return plan_study(builtin_study(name).resolve(preset))
+
+
+def test_figures_and_table_share_their_tasks():
+    figure1, figure2, table1 = (curves_of(name) for name in ("figure1", "figure2", "table1"))
+    shared = {(c.panel, c.curve): set(tasks_of([c])) for c in table1}
+    figures = tasks_of([*figure1, *figure2])
+    for (_, label), names in shared.items():
+        softmax_sparse = label.startswith("softmax") and label.endswith("sparse")
+        assert names.isdisjoint(figures) if softmax_sparse else names <= set(figures), label
+
+
+def test_the_softmax_fit_of_both_readings_is_one_fit():
+    curves = [c for c in curves_of("figure1") if c.curve == "softmax" and c.panel == "1a"]
+    by_reading = {(c.reading, c.protocol): set(tasks_of([c])) for c in curves}
+    for protocol in ("converged", "paper-style"):
+        assert by_reading["softmax-data", protocol] == by_reading["own-data", protocol]
+
+
+def test_every_replication_of_every_size_is_planned_once():
+    curve = next(
+        c for c in curves_of("figure2") if c.model.n_fitted == 8 and c.protocol == "converged"
+    )
+    cells = [(task.n, task.replication) for task in curve.tasks]
+    expected = [(n, r) for n in (1000, 3200, 10_000) for r in range(5)]
+    assert cells == expected + [(30_000, r) for r in range(3)]
+
+
+def test_fits_near_a_best_approximation_require_it():
+    curve = next(c for c in curves_of("figure1") if c.target == "best-approximation")
+    assert {task.requires for task in curve.tasks} == {(curve.approximation.task_id,)}
+    names = list(tasks_of([curve]))
+    assert names[0] == curve.approximation.task_id
+    assert all(task.requires == () for c in curves_of("figure2") for task in c.tasks)
+
+
+def test_random_starts_require_nothing_even_where_the_target_is_an_approximation():
+    data = tiny_data()
+    curve = data["panels"][0]["curves"][0]
+    curve.update(reading="softmax-data", target="best-approximation")
+    data["presets"]["only"]["runs"] = [
+        {**data["presets"]["only"]["runs"][0], "start": "random", "n_starts": 2}
+    ]
+    (planned,) = plan_study(parse_study(data).resolve())
+    assert planned.approximation is not None
+    assert all(task.requires == () for task in planned.tasks)
+
+
+def test_panels_say_their_dimensions_where_they_are_not_the_studys_own():
+    assert {c.panel for c in curves_of("figure2")} == {"2a", "2b"}
+    assert {c.panel for c in curves_of("figure2", "asymptotic")} == {
+        f"{name} (d=2, N*={k})" for name in ("2a", "2b") for k in (2, 3)
+    }
+
+
+def test_labels_tell_curves_apart():
+    for name in ("figure1", "figure2", "table1"):
+        for preset in ("quick", "paper", "asymptotic"):
+            keys = [tuple(c.key.values()) for c in curves_of(name, preset)]
+            assert len(set(keys)) == len(keys)
+
+
+def test_the_tiny_study_plans_eight_fits():
+    assert len(tasks_of(plan_study(tiny_study()))) == 8
