@@ -23,6 +23,7 @@ extensions = [
     "_plain_docstrings",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",
     "sphinx.ext.viewcode",
     "sphinx_gallery.gen_gallery",
 ]
@@ -58,6 +59,8 @@ suppress_warnings = ["config.cache"]
 html_theme = "pydata_sphinx_theme"
 html_title = "sigmoe"
 html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_sidebars = {page: [] for page in ("index", "theory", "changelog", "contributing")}
 html_show_sourcelink = False
 html_theme_options = {
     "navigation_with_keys": False,
