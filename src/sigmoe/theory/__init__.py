@@ -1,13 +1,16 @@
-"""The paper's theory as instruments: Voronoi cells and losses, distances between functions."""
+"""The paper's theory as instruments: Voronoi cells and losses, predictions, best approximations."""
 
 from sigmoe.moe import voronoi_cells
+from sigmoe.theory._fisher import FisherPrediction, fisher_prediction
 from sigmoe.theory._function_distance import function_distance
 from sigmoe.theory._loss import Translation, VoronoiLoss
 from sigmoe.theory._voronoi import voronoi_loss
 
 __all__ = [
+    "FisherPrediction",
     "Translation",
     "VoronoiLoss",
+    "fisher_prediction",
     "function_distance",
     "voronoi_cells",
     "voronoi_loss",
