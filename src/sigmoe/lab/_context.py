@@ -1,0 +1,131 @@
+"""Rules for what a reader must know beside a slope: failures, scope, other starts.
+
+They work as those of `_explain` do: one pure function each, None where there is nothing to say.
+"""
+
+from __future__ import annotations
+
+from sigmoe.lab._evidence import Evidence, Finding, Role
+from sigmoe.lab._view import Curve
+
+#: Part of failed fits from which they limit what a slope means.
+MANY_FAILED = 0.1
+#: Members of a set that are named before the rest is counted.
+SHOWN_MEMBERS = 4
+
+
+def failed_fits(curve: Curve) -> Finding | None:
+    """Failed fits are in no mean, so they are counted in words."""
+    failed = sum(p.failed for p in curve.points)
+    total = failed + sum(p.replications for p in curve.points)
+    if not failed:
+        return None
+    sizes = _enumerate_sizes([p.n for p in curve.points if p.failed])
+    evidence = (
+        Evidence("failed", failed, curve.where + ", failed", "count"),
+        Evidence("total", total, curve.where, "count"),
+        Evidence("sizes", sizes, curve.where, "text"),
+    )
+    text = "Failures: {failed} of {total} fits failed (n = {sizes}); they are in no mean."
+    role: Role = "cause" if failed >= MANY_FAILED * total else "context"
+    return Finding("failed_fits", role, text, evidence)
+
+
+def empty_cells(curve: Curve) -> Finding | None:
+    """Say how many true atoms have an empty cell, which counts zero in a loss."""
+    worst = max(curve.measured, key=lambda p: p.empty_cells, default=None)
+    if worst is None or worst.empty_cells <= 0:
+        return None
+    evidence = (
+        Evidence("empty", worst.empty_cells, curve.where + ", mean of empty_cells"),
+        Evidence("n_true", curve.n_true, curve.where, "count"),
+        Evidence("n", worst.n, curve.where, "count"),
+    )
+    text = (
+        "Empty cells: at n = {n} on average {empty} of the {n_true} true atoms have no fitted "
+        "atom nearest to them. Such a cell counts zero, so the loss understates the distance."
+    )
+    return Finding("empty_cells", "context", text, evidence)
+
+
+def random_starts(curve: Curve, other: Curve | None) -> Finding | None:
+    """Compare local fits with global ones, which know nothing of the truth."""
+    if other is None or curve.start != "near-truth" or other.start != "random":
+        return None
+    theirs = {p.n: p for p in other.measured}
+    shared = [p for p in curve.measured if p.n in theirs]
+    if not shared:
+        return None
+    mine = shared[-1]
+    peer = theirs[mine.n]
+    evidence = (
+        Evidence("n", mine.n, curve.where, "count"),
+        Evidence("local", mine.mean, curve.where),
+        Evidence("other", peer.mean, other.where),
+        Evidence("objective", mine.objective, "tasks: objective, near-truth"),
+        Evidence("other_objective", peer.objective, "tasks: objective, random"),
+    )
+    text = (
+        "Random starts: at n = {n} the best of several starts that know nothing of the truth "
+        "(global) ends at a loss of {other} and an objective of {other_objective}; the fits "
+        "started near the truth (local) at {local} and {objective}."
+    )
+    return Finding("random_starts", "context", text, evidence)
+
+
+def scope(curve: Curve) -> Finding | None:
+    """With N > N* a rate is local or global, and the words say which."""
+    if not curve.over_specified:
+        return None
+    evidence = (
+        Evidence("n_fitted", curve.n_fitted, "slopes.csv: n_fitted", "count"),
+        Evidence("n_true", curve.n_true, "losses.parquet: n_true", "count"),
+        Evidence("start", curve.start, "slopes.csv: start", "text"),
+    )
+    if curve.scope == "local":
+        text = (
+            "Local rate: {n_fitted} atoms are fitted to {n_true}, from a {start} start. Many "
+            "parameters give the same function, so nothing follows for fits from elsewhere."
+        )
+    else:
+        text = (
+            "Global rate: {n_fitted} atoms are fitted to {n_true}, from {start} starts. Many "
+            "parameters give the same function, so the parameters need not converge at all."
+        )
+    return Finding("scope", "context", text, evidence)
+
+
+def not_regular(curve: Curve) -> Finding | None:
+    """Say why the Fisher information predicts nothing here."""
+    if curve.regular is not False or not curve.reason:
+        return None
+    evidence = (Evidence("reason", curve.reason, "predictions.parquet: reason", "text"),)
+    return Finding("not_regular", "context", "No Fisher prediction: {reason}.", evidence)
+
+
+def set_members(curve: Curve) -> Finding | None:
+    """Say which members of a set of targets the fits were nearest to."""
+    counts: dict[str, int] = {}
+    for point in curve.measured:
+        for member in point.members:
+            counts[member] = counts.get(member, 0) + 1
+    if not counts:
+        return None
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    words = ", ".join(f"{member} ({count})" for member, count in ranked[:SHOWN_MEMBERS])
+    if len(ranked) > SHOWN_MEMBERS:
+        words += f" and {len(ranked) - SHOWN_MEMBERS} others"
+    source = curve.where + ", member"
+    evidence = (
+        Evidence("members", words, source, "text"),
+        Evidence("kinds", len(ranked), source, "count"),
+    )
+    text = (
+        "Distance to a set: the loss is taken to the nearest of several measures with the same "
+        "(or nearly the same) function; the nearest were, with the number of fits, {members}."
+    )
+    return Finding("set_members", "context", text, evidence)
+
+
+def _enumerate_sizes(sizes: list[int]) -> str:
+    return ", ".join(f"{n:,}" for n in sizes)

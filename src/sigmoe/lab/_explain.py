@@ -1,0 +1,270 @@
+"""Rules that explain a slope from stored numbers: one small pure function a cause.
+
+Each rule looks at a curve (and, where it compares, at a second one) and returns a `Finding`, or
+None where the evidence for it is missing or weak. A finding is a *cause* when it pushes the
+measured slope away from the paper's in the direction in which it does differ, or limits what the
+slope means; otherwise it is *context*. The thresholds are named here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import math
+
+from sigmoe.lab._evidence import Evidence, Finding, Role
+from sigmoe.lab._tables import PAPER_STATISTIC
+from sigmoe.lab._verdict import gap, measured_slope, paper_slope
+from sigmoe.lab._view import Curve, Point, curve_slope
+
+#: Two slopes closer than this are not told apart.
+SLOPE_STEP = 0.1
+#: Part of the loss from which a group of atoms is said to carry it.
+CARRIES = 0.4
+#: A fit whose loss is within these multiples of its start's has the start showing through.
+NEAR_START = (0.5, 1.5)
+#: Ratios to the Fisher prediction within which a loss is said to follow it.
+FOLLOWS = (0.85, 1.15)
+#: From this part of the truth's own size on, a loss says little but noise.
+NOISE = 0.5
+#: Ratio of two protocols' losses, on either side of one, from which they are said to differ.
+DIFFERS = 1.25
+#: Ratio of mean to median from which large losses are said to carry the mean.
+HEAVY = 1.5
+#: Slope at which a function error is said to fall.
+FALLS = -0.3
+
+
+def flat_atoms(curve: Curve) -> Finding | None:
+    """Atoms whose true gate is constant keep their part of the loss, whatever the sample size."""
+    atoms = curve.zero_gates
+    points = [p for p in curve.measured if p.by_atom]
+    if not atoms or len(points) < 2:
+        return None
+
+    def flat(p: Point) -> float:
+        return sum(p.by_atom[j] for j in atoms) if p.by_atom else math.nan
+
+    def rest(p: Point) -> float:
+        return sum(p.by_atom) - flat(p) if p.by_atom else math.nan
+
+    first, last = points[0], points[-1]
+    slopes = curve_slope(curve, flat), curve_slope(curve, rest)
+    share = flat(last) / (flat(last) + rest(last)) if sum(last.by_atom) > 0 else 0.0
+    if share < CARRIES or not slopes[0] > slopes[1] + SLOPE_STEP:
+        return None
+    source = curve.where + ", mean of by_atom"
+    evidence = (
+        Evidence("atoms", _enumerate(atoms), "tasks: truth_A, truth_b, truth_c = 0", "text"),
+        Evidence("share", share, source, "share"),
+        Evidence("n", last.n, source, "count"),
+        Evidence("n_first", first.n, source, "count"),
+        Evidence("flat_first", flat(first), source),
+        Evidence("flat_last", flat(last), source),
+        Evidence("flat_slope", slopes[0], source + ", log-log slope", "slope"),
+        Evidence("rest_first", rest(first), source),
+        Evidence("rest_last", rest(last), source),
+        Evidence("rest_slope", slopes[1], source + ", log-log slope", "slope"),
+    )
+    text = (
+        "Flat atoms: atoms {atoms}, whose true gate is constant, carry {share} of the loss at "
+        "n = {n}. From n = {n_first} on their part goes from {flat_first} to {flat_last} (slope "
+        "{flat_slope}), that of the other atoms from {rest_first} to {rest_last} ({rest_slope}). "
+        "The data do not identify these atoms well, so their part need not fall."
+    )
+    return Finding("flat_atoms", "cause" if gap(curve) > 0 else "context", text, evidence)
+
+
+def start_noise(curve: Curve) -> Finding | None:
+    """See whether the start shows through the fit, or how far the fit has left it."""
+    points = [p for p in curve.measured if p.start_mean > 0]
+    if curve.start != "near-truth" or not points:
+        return None
+    first, last = points[0], points[-1]
+    ratios = first.mean / first.start_mean, last.mean / last.start_mean
+    evidence = (
+        Evidence("n_first", first.n, curve.where, "count"),
+        Evidence("n_last", last.n, curve.where, "count"),
+        Evidence("first", ratios[0], curve.where + ", value / start_value", "times"),
+        Evidence("last", ratios[1], curve.where + ", value / start_value", "times"),
+        Evidence("start_first", first.start_mean, curve.where + ", start_value"),
+        Evidence("start_last", last.start_mean, curve.where + ", start_value"),
+        Evidence("start_slope", curve_slope(curve, lambda p: p.start_mean), curve.where, "slope"),
+    )
+    seen = any(NEAR_START[0] <= ratio <= NEAR_START[1] for ratio in ratios)
+    if curve.protocol != "converged" and seen and len(points) > 1:
+        text = (
+            "Start: the starts' own loss goes from {start_first} to {start_last} (slope "
+            "{start_slope}), and the estimate is at {first} times it at n = {n_first} and "
+            "{last} times at n = {n_last}: part of the measured slope is the start's."
+        )
+        return Finding("start_noise", "cause", text, evidence)
+    if ratios[0] > 1 and curve.protocol == "converged":
+        text = (
+            "Start: least squares leaves it. The fit is {first} times as far from the truth as "
+            "its start at n = {n_first}, and {last} times at n = {n_last}."
+        )
+        return Finding("start_noise", "context", text, evidence)
+    return None
+
+
+def non_asymptotic(curve: Curve) -> Finding | None:
+    """Compare with the Fisher prediction: what it leaves over is the distance to asymptotics."""
+    points = [p for p in curve.measured if p.predicted and p.mean > 0]
+    if len(points) < 2:
+        return None
+
+    def ratio(p: Point) -> float:
+        return p.mean / p.predicted if p.predicted else math.nan
+
+    first, last = points[0], points[-1]
+    excess = curve_slope(curve, ratio)
+    source = curve.where + " / predictions.parquet: value"
+    evidence = (
+        Evidence("n_first", first.n, source, "count"),
+        Evidence("n_last", last.n, source, "count"),
+        Evidence("first", ratio(first), source, "times"),
+        Evidence("last", ratio(last), source, "times"),
+        Evidence("excess", excess, source + ", log-log slope", "slope"),
+        Evidence(
+            "predicted",
+            curve_slope(curve, lambda p: p.predicted or math.nan),
+            "predictions.parquet: value, log-log slope",
+            "slope",
+        ),
+    )
+    if all(FOLLOWS[0] <= ratio(p) <= FOLLOWS[1] for p in points):
+        text = (
+            "Fisher information: the losses follow its prediction ({first} times at n = {n_first}, "
+            "{last} times at n = {n_last}), whose slope is {predicted}."
+        )
+        return Finding("non_asymptotic", "context", text, evidence)
+    text = (
+        "Sizes: Fisher information predicts a slope of {predicted}. The loss is {first} times the "
+        "prediction at n = {n_first} and {last} times at n = {n_last}, which adds {excess} to the "
+        "slope: these sizes are not all asymptotic."
+    )
+    adds = abs(excess) >= SLOPE_STEP and excess * gap(curve) > 0
+    return Finding("non_asymptotic", "cause" if adds else "context", text, evidence)
+
+
+def size_of_truth(curve: Curve) -> Finding | None:
+    """Compare the loss with the size of the truth: near it, a fit knows little of the truth."""
+    points = [p for p in curve.measured if p.mean > 0]
+    if not points or not points[0].mean >= NOISE * curve.truth_size:
+        return None
+    first, last = points[0], points[-1]
+    evidence = (
+        Evidence("n_first", first.n, curve.where, "count"),
+        Evidence("loss_first", first.mean, curve.where),
+        Evidence("size", curve.truth_size, "tasks: norms of truth_A, truth_b, truth_c, truth_eta"),
+        Evidence("first", first.mean / curve.truth_size, curve.where, "times"),
+        Evidence("n_last", last.n, curve.where, "count"),
+        Evidence("last", last.mean / curve.truth_size, curve.where, "times"),
+    )
+    # Fits that stopped early have their start's loss, however small the sample.
+    converged = curve.protocol == "converged"
+    text = (
+        "Scale: the truth itself measures {size} in this loss. At n = {n_first} the fits are "
+        "{loss_first} away, {first} times that, and at n = {n_last} {last} times: where the ratio "
+        "is near one or above, the loss says noise and not a rate."
+    )
+    return Finding(
+        "size_of_truth", "cause" if converged and gap(curve) < 0 else "context", text, evidence
+    )
+
+
+def budget(curve: Curve, other: Curve | None) -> Finding | None:
+    """Compare a fixed budget of first-order steps with converged least squares."""
+    if other is None or curve.protocol == other.protocol:
+        return None
+    theirs = {p.n: p for p in other.measured}
+    shared = [p for p in curve.measured if p.n in theirs and p.mean > 0 and theirs[p.n].mean > 0]
+    if not shared:
+        return None
+    mine = shared[-1]
+    peer = theirs[mine.n]
+    if 1 / DIFFERS < mine.mean / peer.mean < DIFFERS:
+        return None
+    evidence = (
+        Evidence("n", mine.n, curve.where, "count"),
+        Evidence("mine", mine.mean, curve.where),
+        Evidence("peer", peer.mean, other.where),
+        Evidence("protocol", curve.protocol, "slopes.csv: protocol", "text"),
+        Evidence("peer_protocol", other.protocol, "slopes.csv: protocol", "text"),
+        Evidence("objective", mine.objective, "tasks: objective, " + curve.protocol),
+        Evidence("peer_objective", peer.objective, "tasks: objective, " + other.protocol),
+        Evidence("slope", measured_slope(curve), "slopes.csv: slope", "slope"),
+        Evidence("peer_slope", measured_slope(other), "slopes.csv: slope", "slope"),
+    )
+    text = (
+        "Optimiser: at n = {n} the {protocol} fits end at a loss of {mine} (objective "
+        "{objective}), the {peer_protocol} ones at {peer} ({peer_objective}); their slopes are "
+        "{slope} and {peer_slope}."
+    )
+    return Finding("budget", _budget_role(curve, other), text, evidence)
+
+
+def _budget_role(curve: Curve, other: Curve) -> Role:
+    """Call the optimiser a cause if changing it brings the slope nearer to the paper's."""
+    moved = abs(measured_slope(other) - measured_slope(curve)) >= SLOPE_STEP
+    nearer = abs(measured_slope(other) - paper_slope(curve)) < abs(gap(curve))
+    return "cause" if moved and nearer else "context"
+
+
+def ill_determined(curve: Curve, function: Curve | None) -> Finding | None:
+    """Find a function that is learnt while its parameters are not: many parameters give it."""
+    if function is None:
+        return None
+    ours = measured_slope(curve)
+    theirs = curve_slope(function, lambda p: p.mean)
+    points = [p for p in function.measured if p.mean > 0]
+    if len(points) < 2 or not (theirs <= FALLS and ours >= theirs + 2 * SLOPE_STEP):
+        return None
+    target = "its best approximation" if curve.reading == "softmax-data" else "the truth"
+    evidence = (
+        Evidence("function_slope", theirs, function.where + ", log-log slope", "slope"),
+        Evidence("slope", ours, "slopes.csv: slope", "slope"),
+        Evidence("first", points[0].mean, function.where),
+        Evidence("last", points[-1].mean, function.where),
+        Evidence("n_first", points[0].n, function.where, "count"),
+        Evidence("n_last", points[-1].n, function.where, "count"),
+        Evidence("target", target, "reading", "text"),
+    )
+    text = (
+        "Ill-determined parameters: the distance of the fitted function to {target} falls from "
+        "{first} at n = {n_first} to {last} at n = {n_last} (slope {function_slope}), while this "
+        "loss has {slope}: different parameters give nearly the same function."
+    )
+    return Finding("ill_determined", "cause" if gap(curve) > 0 else "context", text, evidence)
+
+
+def heavy_tails(curve: Curve) -> Finding | None:
+    """Find a mean that a few large losses carry; the median tells another slope."""
+    points = [p for p in curve.measured if p.replications > 2 and p.median > 0]
+    if not points:
+        return None
+    worst = max(points, key=lambda p: p.mean / p.median)
+    ours = measured_slope(curve)
+    median = curve.slopes.get("log-median")
+    other = math.nan if median is None else median.slope
+    if worst.mean / worst.median < HEAVY and not abs(other - ours) >= SLOPE_STEP:
+        return None
+    evidence = (
+        Evidence("n", worst.n, curve.where, "count"),
+        Evidence("mean", worst.mean, curve.where),
+        Evidence("median", worst.median, curve.where),
+        Evidence("largest", max(worst.values), curve.where),
+        Evidence("slope", ours, f"slopes.csv: slope, {PAPER_STATISTIC}", "slope"),
+        Evidence("median_slope", other, "slopes.csv: slope, log-median", "slope"),
+    )
+    text = (
+        "Scatter: at n = {n} the mean loss is {mean}, the median {median}, the largest {largest}. "
+        "The slope of the mean is {slope}, of the median {median_slope}."
+    )
+    nearer = abs(other - paper_slope(curve)) < abs(gap(curve))
+    moved = abs(other - ours) >= SLOPE_STEP
+    return Finding("heavy_tails", "cause" if nearer and moved else "context", text, evidence)
+
+
+def _enumerate(atoms: tuple[int, ...]) -> str:
+    names = [str(j + 1) for j in atoms]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,153 @@
+"""Arrange curves on the axes of a figure: what stands beside what, and with which words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from sigmoe.lab._draw import (
+    COLOURS,
+    MARKERS,
+    draw_curve,
+    draw_random,
+    key_handles,
+    legend_handle,
+    limits,
+    prepare,
+)
+from sigmoe.lab._tables import slope_rows
+from sigmoe.lab._view import Curve, Panel, Variant
+
+#: Protocols in the order in which they stand side by side, and what they are.
+PROTOCOLS = {
+    "paper-style": "paper-style (first-order steps)",
+    "converged": "converged (least squares)",
+}
+
+_Chooser = Callable[[Variant], tuple[Curve, ...]]
+
+
+def overview(panels: Sequence[Panel]) -> Figure:
+    """Return the figure as the paper draws it: readings in rows, panels x protocols in columns.
+
+    All protocols of a panel have the same ends of the axes within a row, so that they compare.
+    """
+    variants = list(dict.fromkeys(v for panel in panels for v in panel.variants))
+    columns = [(panel, protocol) for panel in panels for protocol in _protocols(panel)]
+    figure, grid = _grid(len(variants), len(columns), width=2.62)
+    for row, variant in zip(grid, variants, strict=True):
+        for ax, (panel, protocol) in zip(row, columns, strict=True):
+            curves = panel.select(variant, main=True)
+            _fill(ax, panel, curves, protocol, f"{panel.panel}  {protocol}")
+        row[0].set_ylabel(_row_label(variant))
+    _key(figure, [curve for panel in panels for curve in panel.curves])
+    return figure
+
+
+def detail(panel: Panel) -> Figure:
+    """Return one panel with all its readings: both protocols, then the function error."""
+    protocols = _protocols(panel)
+    figure, grid = _grid(len(panel.variants), len(protocols) + 1, width=2.85)
+    for row, variant in zip(grid, panel.variants, strict=True):
+        for ax, protocol in zip(row[:-1], protocols, strict=True):
+            curves = panel.select(variant, main=True)
+            title = f"{panel.panel}  {PROTOCOLS.get(protocol, protocol)}"
+            _fill(ax, panel, curves, protocol, title)
+        row[0].set_ylabel(_row_label(variant))
+        errors = panel.select(variant, loss="function")
+        _fill(row[-1], panel, errors, protocols[-1], f"{panel.panel}  function, {protocols[-1]}")
+        row[-1].set_ylabel(r"$\Vert \hat f - \mathrm{target} \Vert$")
+    _key(figure, panel.curves)
+    return figure
+
+
+def _grid(rows: int, columns: int, width: float) -> tuple[Figure, list[list[Axes]]]:
+    """Return axes at fixed places, in inches: a solver for the layout would double the time."""
+    height, left, right, top, bottom = 2.35, 0.95, 0.15, 0.62, 0.82
+    across, down = 0.52, 1.08
+    total = (
+        left + columns * width + (columns - 1) * across + right,
+        top + rows * height + (rows - 1) * down + bottom,
+    )
+    figure = Figure(figsize=total)
+    grid = []
+    for row in range(rows):
+        low = bottom + (rows - 1 - row) * (height + down)
+        places = [(left + k * (width + across), low, width, height) for k in range(columns)]
+        grid.append(
+            [
+                figure.add_axes((x / total[0], y / total[1], w / total[0], h / total[1]))
+                for x, y, w, h in places
+            ]
+        )
+    return figure, grid
+
+
+def _row_label(variant: Variant) -> str:
+    return variant.label.replace(", N", "\nN") + "\nVoronoi loss"
+
+
+def forest(panels: Sequence[Panel]) -> Figure:
+    """Return the slopes of a table's cells with their intervals, and the slopes it claims."""
+    rows = slope_rows(panels)
+    figure = Figure(figsize=(6.8, 1.0 + 0.26 * len(rows)), layout="constrained")
+    ax = figure.subplots()
+    names = list(dict.fromkeys(curve.curve for curve, _ in rows))
+    for k, (curve, slope) in enumerate(rows):
+        slot = names.index(curve.curve)
+        colour, y = COLOURS[slot % len(COLOURS)], len(rows) - 1 - k
+        if not math.isnan(slope.ci_low):
+            ax.plot([slope.ci_low, slope.ci_high], [y, y], color=colour, linewidth=2.2)
+        ax.plot(slope.slope, y, marker=MARKERS[slot % len(MARKERS)], color=colour)
+        if slope.paper is not None:
+            ax.plot(slope.paper, y, marker="|", markersize=13, markeredgewidth=1.6, color="black")
+    labels = [f"{c.panel}, {c.curve}, N={c.n_fitted}, {c.protocol}" for c, _ in rows]
+    ax.set_yticks(range(len(rows)), labels[::-1])
+    ax.set_ylim(-0.7, len(rows) - 0.3)
+    ax.set_xlabel("slope of log mean loss on log $n$")
+    claimed = Line2D([], [], ls="none", marker="|", color="black", ms=11, mew=1.6, label="paper")
+    measured = Line2D([], [], marker="o", color="#5b636d", lw=2.2, label="measured, 95 % interval")
+    figure.legend(
+        handles=[measured, claimed], loc="outside lower center", ncols=2, borderaxespad=0.8
+    )
+    return figure
+
+
+def _protocols(panel: Panel) -> list[str]:
+    found = {curve.protocol for curve in panel.curves}
+    return [name for name in PROTOCOLS if name in found] + sorted(found - set(PROTOCOLS))
+
+
+def _fill(ax: Axes, panel: Panel, curves: Sequence[Curve], protocol: str, title: str) -> None:
+    """Draw the near-truth curves of one protocol, and the random starts on top."""
+    box = limits(curves)
+    near = [c for c in curves if c.protocol == protocol and c.start == "near-truth"]
+    ax.set_title(title, loc="left", pad=8 + 10 * max(1, len(near)))
+    if box is None or not near:
+        ax.set_axis_off()
+        reason = "every fit failed" if near else "not run"
+        ax.text(0.5, 0.5, reason, ha="center", transform=ax.transAxes)
+        return
+    prepare(ax, box)
+    for curve in near:
+        draw_curve(ax, curve, panel.names.index(curve.curve), box)
+    for curve in curves:
+        if curve.protocol == protocol and curve.start == "random":
+            draw_random(ax, curve, panel.names.index(curve.curve))
+    ax.legend(
+        handles=[legend_handle(c, panel.names.index(c.curve)) for c in near],
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.015),
+    )
+
+
+def _key(figure: Figure, curves: Sequence[Curve]) -> None:
+    handles = key_handles(
+        random=any(c.start == "random" for c in curves),
+        failed=any(p.failed for c in curves for p in c.points),
+    )
+    figure.legend(handles=handles, loc="lower center", ncols=len(handles), borderaxespad=0.8)

@@ -1,0 +1,271 @@
+"""What the figures, the report and its words see of a result folder: curves made of points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Point:
+    """All fits of one curve at one sample size, under one loss.
+
+    Parameters
+    ----------
+    n : int
+        Sample size.
+    values : tuple of float
+        Losses of the fits that did not fail, by replication; finite, >= 0.
+    failed : int
+        Number of fits without a usable loss; they are counted here and in no mean.
+    start_values : tuple of float
+        The same loss at the starts of those fits.
+    predicted : float or None
+        Mean loss predicted by the Fisher information, where the model is regular.
+    by_atom : tuple of float
+        Mean contribution of each true atom to the loss; empty where a loss has none.
+    empty_cells : float
+        Mean number of true atoms left with an empty cell, which count zero.
+    members : tuple of str
+        For a distance to a set: which member each fit was nearest to.
+    objective : float
+        Mean of the mean squared residuals; NaN if unknown.
+    """
+
+    n: int
+    values: tuple[float, ...]
+    failed: int = 0
+    start_values: tuple[float, ...] = ()
+    predicted: float | None = None
+    by_atom: tuple[float, ...] = ()
+    empty_cells: float = 0.0
+    members: tuple[str, ...] = ()
+    objective: float = math.nan
+
+    @property
+    def replications(self) -> int:
+        """Number of fits that the mean is taken over."""
+        return len(self.values)
+
+    @property
+    def mean(self) -> float:
+        """Mean loss; NaN if every fit failed."""
+        return float(np.mean(self.values)) if self.values else math.nan
+
+    @property
+    def median(self) -> float:
+        """Median loss; NaN if every fit failed."""
+        return float(np.median(self.values)) if self.values else math.nan
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation over replications (n - 1); NaN with fewer than two."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else math.nan
+
+    @property
+    def start_mean(self) -> float:
+        """Mean loss of the starts; NaN if unknown."""
+        return float(np.mean(self.start_values)) if self.start_values else math.nan
+
+
+@dataclass(frozen=True)
+class Slope:
+    """One row of slopes.csv: the fitted slope of a curve under one statistic."""
+
+    statistic: str
+    slope: float
+    ci_low: float
+    ci_high: float
+    paper: float | None
+    predicted: float | None
+    fits: int
+    failed: int
+    n_min: int
+    n_max: int
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Losses over sample sizes for one combination of what the studies vary.
+
+    Parameters
+    ----------
+    figure, panel, curve, reading, protocol, start, loss : str
+        Names as stored.
+    main : bool
+        Whether this is the loss that the paper draws for the curve.
+    n_true, n_fitted : int
+        Number of true and of fitted atoms.
+    points : tuple of Point
+        By increasing n; sizes at which every fit failed are there too.
+    slopes : dict of str to Slope
+        By statistic: "log-mean" (the paper's), "mean-log", "log-median".
+    zero_gates : tuple of int
+        Atoms (from 0) whose true gate is constant: A = b = c = 0.
+    truth_size : float
+        The loss's own measure of the truth (sum of the norms of its blocks); NaN if unknown.
+    regular, reason : bool or None, str
+        Whether the Fisher information predicts this curve and, if not, why.
+    """
+
+    figure: str
+    panel: str
+    curve: str
+    reading: str
+    protocol: str
+    start: str
+    loss: str
+    main: bool
+    n_true: int
+    n_fitted: int
+    points: tuple[Point, ...]
+    slopes: dict[str, Slope] = field(default_factory=dict)
+    zero_gates: tuple[int, ...] = ()
+    truth_size: float = math.nan
+    regular: bool | None = None
+    reason: str = ""
+
+    @property
+    def over_specified(self) -> bool:
+        """Whether more atoms are fitted than are true."""
+        return self.n_fitted > self.n_true
+
+    @property
+    def scope(self) -> str:
+        """Whether the fits start near the truth ("local") or know nothing of it ("global")."""
+        return "local" if self.start == "near-truth" else "global"
+
+    @property
+    def measured(self) -> tuple[Point, ...]:
+        """The points that have a mean."""
+        return tuple(point for point in self.points if point.values)
+
+    @property
+    def where(self) -> str:
+        """The rows of losses.parquet behind this curve, in words."""
+        return (
+            f"losses.parquet: {self.panel}, {self.curve}, {self.reading}, {self.protocol}, "
+            f"{self.start}, N={self.n_fitted}, {self.loss}"
+        )
+
+
+def log_slope(sizes: Sequence[float], values: Sequence[float]) -> float:
+    """Least squares slope of log value on log size over the positive finite values.
+
+    Parameters
+    ----------
+    sizes, values : sequence of float
+        Equally long; pairs with a value that is not positive and finite are left out.
+
+    Returns
+    -------
+    float
+        NaN with fewer than two different sizes left.
+
+    Examples
+    --------
+    >>> round(log_slope([10, 100, 1000], [4.0, 0.4, 0.04]), 12)
+    -1.0
+    """
+    pairs = [(n, v) for n, v in zip(sizes, values, strict=True) if v > 0 and math.isfinite(v)]
+    if len({n for n, _ in pairs}) < 2:
+        return math.nan
+    x, y = np.log(np.asarray(pairs, dtype=np.float64)).T
+    x = x - x.mean()
+    return float(x @ y / (x @ x))
+
+
+def curve_slope(curve: Curve, quantity: Callable[[Point], float]) -> float:
+    """Slope of any number taken from a curve's points, for example the start's loss."""
+    return log_slope([p.n for p in curve.points], [quantity(p) for p in curve.points])
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One reading of the paper: which data, and how many atoms are fitted."""
+
+    reading: str
+    n_fitted: int
+    n_true: int
+
+    @property
+    def key(self) -> str:
+        """Short name, for file columns and page anchors."""
+        return f"{self.reading}-N{self.n_fitted}"
+
+    @property
+    def label(self) -> str:
+        """The reading in words.
+
+        Examples
+        --------
+        >>> Variant("softmax-data", 9, 8).label
+        'softmax data for both fits, N = 9 for N* = 8'
+        """
+        data = {
+            "softmax-data": "softmax data for both fits",
+            "own-data": "data from the corresponding model",
+        }.get(self.reading, self.reading)
+        return f"{data}, N = {self.n_fitted} for N* = {self.n_true}"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """All curves of one panel, under every reading, protocol, start and loss."""
+
+    figure: str
+    panel: str
+    curves: tuple[Curve, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Curve names, in stored order."""
+        return tuple(dict.fromkeys(curve.curve for curve in self.curves))
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """The readings, the one nearest to the paper's words first.
+
+        Section 5 says softmax data for both fits; Appendix D says well-specified, so N = N*.
+        """
+        found = {Variant(c.reading, c.n_fitted, c.n_true) for c in self.curves}
+        return tuple(sorted(found, key=lambda v: (v.reading != "softmax-data", v.n_fitted, v.key)))
+
+    def select(
+        self,
+        variant: Variant | None = None,
+        *,
+        protocol: str | None = None,
+        start: str | None = None,
+        curve: str | None = None,
+        main: bool | None = None,
+        loss: str | None = None,
+    ) -> tuple[Curve, ...]:
+        """Return the curves that agree with everything that is given."""
+        wanted: dict[str, object] = {
+            "protocol": protocol,
+            "start": start,
+            "curve": curve,
+            "main": main,
+            "loss": loss,
+        }
+        if variant is not None:
+            wanted |= vars(variant)
+        asked = {name: value for name, value in wanted.items() if value is not None}
+        return tuple(
+            c for c in self.curves if all(getattr(c, name) == v for name, v in asked.items())
+        )
+
+    def sibling(self, curve: Curve, **changes: object) -> Curve | None:
+        """Return the curve that differs from `curve` in `changes` alone, if there is one."""
+        names = ("curve", "reading", "n_true", "n_fitted", "protocol", "start", "loss")
+        wanted = {name: getattr(curve, name) for name in names} | changes
+        if "main" in changes:
+            wanted.pop("loss")
+        for other in self.curves:
+            if all(getattr(other, name) == value for name, value in wanted.items()):
+                return other
+        return None
