@@ -165,7 +165,7 @@ class Synthetic:
     ) -> dict[str, Any]:
         gates = np.full(n_true, 2.0)
         gates[list(zero_gates)] = 0.0
-        softmax = key["curve"] == "softmax"
+        softmax = key["curve"].startswith("softmax")
         gate = "softmax" if softmax else "sigmoid"
         return dict.fromkeys(TASKS) | {
             "task_id": task_id,
@@ -311,12 +311,12 @@ def paper_like(folder: Path) -> Path:
                     zero_gates=(6, 7) if flat else (),
                     **common,
                 )
-    for expert in ("ReLU", "linear"):
-        for regime in ("sparse", "dense"):
-            for gate in ("sigmoid", "softmax"):
+    for gate in ("sigmoid", "softmax"):
+        for expert in ("ReLU", "linear"):
+            for regime in ("sparse", "dense"):
                 made.add(
-                    f"{expert} {regime}",
-                    gate,
+                    "table1",
+                    f"{gate}, {expert}, {regime}",
                     "expert",
                     power(30.0, -0.45),
                     figure="table1",

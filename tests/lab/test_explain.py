@@ -287,9 +287,18 @@ class TestStartNoise:
         found = start_noise(curve)
         assert found.role == "cause"
         assert found.text == (
-            "Start: the starts’ own loss goes from 20.0 to 16.0 (slope −0.10), and the estimate is "
-            "at 0.95 times it at n = 1,000 and 0.56 times at n = 10,000: part of the measured "
-            "slope is the start’s."
+            "Start: it shows through. The starts’ own loss goes from 20.0 to 16.0 (slope −0.10), "
+            "and the estimate is at 0.95 times it at n = 1,000 and 0.56 times at n = 10,000: part of "
+            "the measured slope is the start’s."
+        )
+
+    def test_a_budget_that_leads_away_from_its_start(self):
+        curve = make(protocol="paper-style", points={"start_values": ((2.0,), (1.0,))})
+        found = start_noise(curve)
+        assert found.role == "context"
+        assert found.text == (
+            "Start: the optimiser leaves it. The fit is 10 times as far from the truth as its "
+            "start at n = 1,000, and 5.0 times at n = 10,000."
         )
 
     def test_a_converged_fit_that_leaves_its_start(self):

@@ -229,7 +229,8 @@ class TestAxes:
             [line.get_xdata()[0] for line in marks[("|",)]], [s.paper for s in slopes]
         )
         np.testing.assert_allclose(
-            [line.get_xdata() for line in marks[("None",)]], [[s.ci_low, s.ci_high] for s in slopes]
+            [line.get_xdata() for line in marks[("None",)]],
+            [*([s.ci_low, s.ci_high] for s in slopes), [0.0, 0.0]],
         )
 
 

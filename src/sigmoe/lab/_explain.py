@@ -92,14 +92,16 @@ def start_noise(curve: Curve) -> Finding | None:
     seen = any(NEAR_START[0] <= ratio <= NEAR_START[1] for ratio in ratios)
     if curve.protocol != "converged" and seen and len(points) > 1:
         text = (
-            "Start: the starts' own loss goes from {start_first} to {start_last} (slope "
-            "{start_slope}), and the estimate is at {first} times it at n = {n_first} and "
-            "{last} times at n = {n_last}: part of the measured slope is the start's."
+            "Start: it shows through. The starts' own loss goes from {start_first} to "
+            "{start_last} (slope {start_slope}), and the estimate is at {first} times it at "
+            "n = {n_first} and {last} times at n = {n_last}: part of the measured slope is the start's."
         )
         return Finding("start_noise", "cause", text, evidence)
-    if ratios[0] > 1 and curve.protocol == "converged":
+    if ratios[0] > 1:
+        name = "least squares" if curve.protocol == "converged" else "the optimiser"
         text = (
-            "Start: least squares leaves it. The fit is {first} times as far from the truth as "
+            f"Start: {name} leaves it. "
+            "The fit is {first} times as far from the truth as "
             "its start at n = {n_first}, and {last} times at n = {n_last}."
         )
         return Finding("start_noise", "context", text, evidence)

@@ -96,25 +96,31 @@ def forest(panels: Sequence[Panel]) -> Figure:
     rows = slope_rows(panels)
     figure = Figure(figsize=(6.8, 1.0 + 0.26 * len(rows)), layout="constrained")
     ax = figure.subplots()
-    names = list(dict.fromkeys(curve.curve for curve, _ in rows))
+    gates = sorted({_gate(curve) for curve, _ in rows})
     for k, (curve, slope) in enumerate(rows):
-        slot = names.index(curve.curve)
+        slot = gates.index(_gate(curve))
         colour, y = COLOURS[slot % len(COLOURS)], len(rows) - 1 - k
         if not math.isnan(slope.ci_low):
             ax.plot([slope.ci_low, slope.ci_high], [y, y], color=colour, linewidth=2.2)
         ax.plot(slope.slope, y, marker=MARKERS[slot % len(MARKERS)], color=colour)
         if slope.paper is not None:
             ax.plot(slope.paper, y, marker="|", markersize=13, markeredgewidth=1.6, color="black")
-    labels = [f"{c.panel}, {c.curve}, N={c.n_fitted}, {c.protocol}" for c, _ in rows]
+    labels = [f"{c.curve}, N = {c.n_fitted}, {c.protocol}" for c, _ in rows]
     ax.set_yticks(range(len(rows)), labels[::-1])
     ax.set_ylim(-0.7, len(rows) - 0.3)
     ax.set_xlabel("slope of log mean loss on log $n$")
-    claimed = Line2D([], [], ls="none", marker="|", color="black", ms=11, mew=1.6, label="paper")
+    ax.axvline(0.0, color="#5b636d", linewidth=0.7)
+    claimed = Line2D([], [], ls="none", marker="|", color="black", ms=11, mew=1.6, label="Table 1")
     measured = Line2D([], [], marker="o", color="#5b636d", lw=2.2, label="measured, 95 % interval")
     figure.legend(
         handles=[measured, claimed], loc="outside lower center", ncols=2, borderaxespad=0.8
     )
     return figure
+
+
+def _gate(curve: Curve) -> str:
+    """Return the first word of a table's cell, which names the gate: "sigmoid, ReLU, dense"."""
+    return curve.curve.partition(",")[0]
 
 
 def _protocols(panel: Panel) -> list[str]:

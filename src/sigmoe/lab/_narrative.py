@@ -139,7 +139,8 @@ def explain_curve(curve: Curve, panel: Panel) -> Paragraph:
         start=curve.start,
         main=True,
     )
-    rival = next((other for other in others if other.curve != curve.curve), None)
+    rivals = [other for other in others if other.curve != curve.curve]
+    rival = rivals[0] if len(rivals) == 1 else None
     other_protocol = "paper-style" if curve.protocol == "converged" else "converged"
     found = [
         flat_atoms(curve),

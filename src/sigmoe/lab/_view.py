@@ -222,8 +222,8 @@ class Panel:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Curve names, in stored order."""
-        return tuple(dict.fromkeys(curve.curve for curve in self.curves))
+        """Curve names in alphabetical order, so that a gate keeps its colour in every panel."""
+        return tuple(sorted({curve.curve for curve in self.curves}))
 
     @property
     def variants(self) -> tuple[Variant, ...]:
