@@ -288,8 +288,8 @@ class TestStartNoise:
         assert found.role == "cause"
         assert found.text == (
             "Start: it shows through. The starts’ own loss goes from 20.0 to 16.0 (slope −0.10), "
-            "and the estimate is at 0.95 times it at n = 1,000 and 0.56 times at n = 10,000: part of "
-            "the measured slope is the start’s."
+            "and the estimate is at 0.95 times it at n = 1,000 and 0.56 times at n = 10,000: part "
+            "of the measured slope is the start’s."
         )
 
     def test_a_budget_that_leads_away_from_its_start(self):

@@ -94,7 +94,8 @@ def start_noise(curve: Curve) -> Finding | None:
         text = (
             "Start: it shows through. The starts' own loss goes from {start_first} to "
             "{start_last} (slope {start_slope}), and the estimate is at {first} times it at "
-            "n = {n_first} and {last} times at n = {n_last}: part of the measured slope is the start's."
+            "n = {n_first} and {last} times at n = {n_last}: part of the measured slope is the "
+            "start's."
         )
         return Finding("start_noise", "cause", text, evidence)
     if ratios[0] > 1:
