@@ -243,14 +243,22 @@ class TestUndecided:
         assert undecided(make(), make(paper=-0.24)) is None
 
 
+def cells(atoms: Sequence[Sequence[float]], empty: Sequence[int] = (0, 0)) -> dict[str, Any]:
+    """Return columns in which two fits at each size share what the atoms contribute."""
+    return {
+        "by_atom": [(tuple(row),) * 2 if row else () for row in atoms],
+        "empty_cells": [
+            (count,) * 2 if row else () for count, row in zip(empty, atoms, strict=True)
+        ],
+    }
+
+
 class TestFlatAtoms:
     # Six atoms fall, the last two do not.
     ATOMS = ((2.0,) * 6 + (4.0, 4.0), (0.5,) * 6 + (4.0, 5.0))
 
     def test_they_explain_a_flat_slope(self):
-        curve = make(
-            (20.0, 12.0), points={"by_atom": self.ATOMS}, zero_gates=(6, 7), interval=(-0.3, -0.1)
-        )
+        curve = make((20.0, 12.0), points=cells(self.ATOMS), zero_gates=(6, 7))
         found = flat_atoms(curve)
         assert found.role == "cause"
         assert found.text == (
@@ -260,8 +268,17 @@ class TestFlatAtoms:
             "so their part need not fall."
         )
 
+    def test_fits_with_an_empty_cell_do_not_count(self):
+        points = cells(self.ATOMS)
+        points["by_atom"][1] += ((50.0,) + (0.5,) * 5 + (4.0, 0.0),)
+        points["empty_cells"][1] += (1,)
+        curve = make((20.0, 12.0), points=points, zero_gates=(6, 7))
+        assert "carry 75 % of the loss" in flat_atoms(curve).text
+        curve = make((20.0, 12.0), points=cells(self.ATOMS, (0, 1)), zero_gates=(6, 7))
+        assert flat_atoms(curve) is None
+
     def test_they_do_not_explain_a_steep_one(self):
-        curve = make((20.0, 12.0), paper=-0.07, points={"by_atom": self.ATOMS}, zero_gates=(6, 7))
+        curve = make((20.0, 12.0), paper=-0.07, points=cells(self.ATOMS), zero_gates=(6, 7))
         assert flat_atoms(curve).role == "context"
 
     @pytest.mark.parametrize(
@@ -275,7 +292,7 @@ class TestFlatAtoms:
         ids=["no zero gate", "a small part", "a part that falls as fast", "not stored"],
     )
     def test_silent_otherwise(self, atoms, zero_gates):
-        curve = make((20.0, 12.0), points={"by_atom": atoms}, zero_gates=zero_gates)
+        curve = make((20.0, 12.0), points=cells(atoms), zero_gates=zero_gates)
         assert flat_atoms(curve) is None
 
 
@@ -456,13 +473,37 @@ class TestContext:
     def test_no_failure_no_sentence(self):
         assert failed_fits(make()) is None
 
-    def test_empty_cells(self):
-        found = empty_cells(make(points={"empty_cells": (0.4, 0.0)}))
+    def test_an_atom_that_left_its_cell_counts_in_another(self):
+        points = (Point(1000, (6.0, 90.0), empty_cells=(0, 1)),)
+        found = empty_cells(Curve(**(vars(make()) | {"points": points})))
+        assert found.role == "cause"
         assert found.text == (
-            "Empty cells: at n = 1,000 on average 0.400 of the 8 true atoms have no fitted atom "
-            "nearest to them. Such a cell counts zero, so the loss understates the distance."
+            "Empty cells: at n = 1,000, 1 of 2 fits leave a true atom without a fitted one nearest "
+            "to it. Their mean loss is 90.0, that of the others 6.00. An atom has left its cell "
+            "and counts, far away, in that of another."
         )
+
+    @pytest.mark.parametrize(
+        ("values", "empty", "middle"),
+        [
+            ((6.0, 7.0), (0, 1), "Their mean loss is 7.00, that of the others 6.00. "),
+            ((6.0, 7.0), (2, 1), ""),
+            ((0.0, 7.0), (0, 1), "Their mean loss is 7.00, that of the others 0. "),
+        ],
+    )
+    def test_an_empty_cell_counts_zero(self, values, empty, middle):
+        points = (Point(1000, values, empty_cells=empty),)
+        found = empty_cells(Curve(**(vars(make()) | {"points": points})))
+        assert found.role == "context"
+        assert found.text == (
+            f"Empty cells: at n = 1,000, {sum(e > 0 for e in empty)} of 2 fits leave a true atom "
+            f"without a fitted one nearest to it. {middle}Such a cell counts zero, so the loss "
+            "understates the distance."
+        )
+
+    def test_filled_cells_need_no_sentence(self):
         assert empty_cells(make()) is None
+        assert empty_cells(make(points={"empty_cells": ((0, 0), (0, 0))})) is None
 
     def test_random_starts_are_global_and_near_ones_local(self):
         near = make(points={"objective": (0.0096, 0.0097)})
@@ -488,8 +529,8 @@ class TestContext:
         assert scope(make()) is None
 
     def test_reason_without_prediction(self):
-        found = not_regular(make(regular=False, reason="rank 412 of 432"))
-        assert found.text == "No Fisher prediction: rank 412 of 432."
+        found = not_regular(make(regular=False, reason="rank 412 of 432.; atoms 7, 8."))
+        assert found.text == "No Fisher prediction: rank 412 of 432; atoms 7, 8."
         assert not_regular(make(regular=True)) is None
         assert not_regular(make(regular=None)) is None
 

@@ -5,11 +5,15 @@ They work as those of `_explain` do: one pure function each, None where there is
 
 from __future__ import annotations
 
+import numpy as np
+
 from sigmoe.lab._evidence import Evidence, Finding, Role
-from sigmoe.lab._view import Curve
+from sigmoe.lab._view import Curve, Point
 
 #: Part of failed fits from which they limit what a slope means.
 MANY_FAILED = 0.1
+#: Ratio of the losses of fits with an empty cell to the others', from which an atom has escaped.
+ESCAPED = 3.0
 #: Members of a set that are named before the rest is counted.
 SHOWN_MEMBERS = 4
 
@@ -32,20 +36,44 @@ def failed_fits(curve: Curve) -> Finding | None:
 
 
 def empty_cells(curve: Curve) -> Finding | None:
-    """Say how many true atoms have an empty cell, which counts zero in a loss."""
-    worst = max(curve.measured, key=lambda p: p.empty_cells, default=None)
-    if worst is None or worst.empty_cells <= 0:
+    """See what empty cells do: an atom that left its cell counts in that of another."""
+    points = [p for p in curve.measured if any(p.empty_cells)]
+    if not points:
         return None
-    evidence = (
-        Evidence("empty", worst.empty_cells, curve.where + ", mean of empty_cells"),
-        Evidence("n_true", curve.n_true, curve.where, "count"),
+    worst = max(points, key=_escape)
+    left, kept = _by_cells(worst)
+    evidence = [
+        Evidence("left", len(left), curve.where + ", empty_cells > 0", "count"),
+        Evidence("fits", worst.replications, curve.where, "count"),
+        Evidence("empty", worst.mean_empty, curve.where + ", mean of empty_cells"),
         Evidence("n", worst.n, curve.where, "count"),
-    )
+        Evidence("mean_left", float(np.mean(left)), curve.where + ", empty_cells > 0"),
+    ]
     text = (
-        "Empty cells: at n = {n} on average {empty} of the {n_true} true atoms have no fitted "
-        "atom nearest to them. Such a cell counts zero, so the loss understates the distance."
+        "Empty cells: at n = {n}, {left} of {fits} fits leave a true atom without a fitted one "
+        "nearest to it. "
     )
-    return Finding("empty_cells", "context", text, evidence)
+    if kept:
+        source = curve.where + ", empty_cells = 0"
+        evidence.append(Evidence("mean_kept", float(np.mean(kept)), source))
+        text += "Their mean loss is {mean_left}, that of the others {mean_kept}. "
+    if _escape(worst) >= ESCAPED:
+        text += "An atom has left its cell and counts, far away, in that of another."
+        return Finding("empty_cells", "cause", text, tuple(evidence))
+    text += "Such a cell counts zero, so the loss understates the distance."
+    return Finding("empty_cells", "context", text, tuple(evidence))
+
+
+def _by_cells(point: Point) -> tuple[list[float], list[float]]:
+    """Return the losses of the fits with an empty cell, and of those without."""
+    pairs = list(zip(point.values, point.empty_cells, strict=True))
+    return [v for v, empty in pairs if empty], [v for v, empty in pairs if not empty]
+
+
+def _escape(point: Point) -> float:
+    """Return how many times larger the losses with an empty cell are; 0 without both kinds."""
+    left, kept = _by_cells(point)
+    return float(np.mean(left) / np.mean(kept)) if left and kept and np.mean(kept) > 0 else 0.0
 
 
 def random_starts(curve: Curve, other: Curve | None) -> Finding | None:
@@ -99,7 +127,8 @@ def not_regular(curve: Curve) -> Finding | None:
     """Say why the Fisher information predicts nothing here."""
     if curve.regular is not False or not curve.reason:
         return None
-    evidence = (Evidence("reason", curve.reason, "predictions.parquet: reason", "text"),)
+    reason = curve.reason.replace(".;", ";").rstrip(".")
+    evidence = (Evidence("reason", reason, "predictions.parquet: reason", "text"),)
     return Finding("not_regular", "context", "No Fisher prediction: {reason}.", evidence)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, LogLocator, NullFormatter
 from matplotlib.transforms import Transform, offset_copy
 
 from sigmoe.lab._evidence import format_value
@@ -51,7 +51,7 @@ def limits(curves: Iterable[Curve]) -> Limits | None:
     low = min([low] + [max(end.lower, floor) for end in ends if end.lower > 0])
     high = max(drawn + [end.upper for end in ends if math.isfinite(end.upper)])
     sizes = [p.n for _, p in points]
-    stretch = 1.15 if min(sizes) < max(sizes) else 2.0
+    stretch = 1.15 if min(sizes) < max(sizes) else 1.8
     return Limits(min(sizes) / stretch, max(sizes) * stretch, low / 1.25, high * 1.25)
 
 
@@ -66,9 +66,20 @@ def prepare(ax: Axes, box: Limits) -> None:
         powers = math.floor(math.log10(high)) - math.ceil(math.log10(low)) + 1
         # With fewer than two powers of ten in view an axis would have no numbers to read.
         axis.set_major_locator(LogLocator(subs=(1.0,) if powers > 1 else (1.0, 2.0, 5.0)))
-        axis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(math.inf, math.inf)))
+        axis.set_major_formatter(LogFormatterSciNotation() if powers > 1 else FuncFormatter(plain))
         axis.set_minor_locator(LogLocator(subs=tuple(range(2, 10)), numticks=50))
         axis.set_minor_formatter(NullFormatter())
+
+
+def plain(value: float, _place: int | None = None) -> str:
+    """Return a tick's number written out, for axes on which powers of ten are too few.
+
+    Examples
+    --------
+    >>> plain(20000.0), plain(0.5), plain(2e-7)
+    ('20,000', '0.5', '2e-07')
+    """
+    return f"{value:,.0f}" if 1 <= value < 1e7 else f"{value:g}"
 
 
 def draw_curve(ax: Axes, curve: Curve, slot: int, box: Limits) -> None:

@@ -36,22 +36,22 @@ FALLS = -0.3
 def flat_atoms(curve: Curve) -> Finding | None:
     """Atoms whose true gate is constant keep their part of the loss, whatever the sample size."""
     atoms = curve.zero_gates
-    points = [p for p in curve.measured if p.by_atom]
+    points = [p for p in curve.measured if p.atoms]
     if not atoms or len(points) < 2:
         return None
 
     def flat(p: Point) -> float:
-        return sum(p.by_atom[j] for j in atoms) if p.by_atom else math.nan
+        return sum(p.atoms[j] for j in atoms) if p.atoms else math.nan
 
     def rest(p: Point) -> float:
-        return sum(p.by_atom) - flat(p) if p.by_atom else math.nan
+        return sum(p.atoms) - flat(p) if p.atoms else math.nan
 
     first, last = points[0], points[-1]
     slopes = curve_slope(curve, flat), curve_slope(curve, rest)
-    share = flat(last) / (flat(last) + rest(last)) if sum(last.by_atom) > 0 else 0.0
+    share = flat(last) / sum(last.atoms) if sum(last.atoms) > 0 else 0.0
     if share < CARRIES or not slopes[0] > slopes[1] + SLOPE_STEP:
         return None
-    source = curve.where + ", mean of by_atom"
+    source = curve.where + ", mean of by_atom where empty_cells = 0"
     evidence = (
         Evidence("atoms", _enumerate(atoms), "tasks: truth_A, truth_b, truth_c = 0", "text"),
         Evidence("share", share, source, "share"),

@@ -203,7 +203,7 @@ def _curve(
 def _point(n: int, rows: list[_Row], facts: dict[str, _Row], predicted: float | None) -> Point:
     rows = sorted(rows, key=lambda row: row["replication"])
     usable = [row for row in rows if not row["failed"] and _finite(row["value"])]
-    shares = [row["by_atom"] for row in usable if row["by_atom"]]
+    cells = [row for row in usable if row["by_atom"]]
     objectives = [facts.get(row["task_id"], {}).get("objective") for row in usable]
     known = [value for value in objectives if _finite(value)]
     return Point(
@@ -212,8 +212,8 @@ def _point(n: int, rows: list[_Row], facts: dict[str, _Row], predicted: float | 
         failed=len(rows) - len(usable),
         start_values=tuple(r["start_value"] for r in usable if _finite(r["start_value"])),
         predicted=predicted if _finite(predicted) else None,
-        by_atom=tuple(np.mean(shares, axis=0).tolist()) if shares else (),
-        empty_cells=float(np.mean([r["empty_cells"] or 0 for r in usable])) if usable else 0.0,
+        by_atom=tuple(tuple(row["by_atom"]) for row in cells),
+        empty_cells=tuple(row["empty_cells"] or 0 for row in cells),
         members=tuple(row["member"] for row in usable if row["member"]),
         objective=float(np.mean(known)) if known else math.nan,
     )

@@ -128,7 +128,7 @@ def _row(curve: Curve, point: Point, panel: Panel) -> dict[str, object]:
         "fisher_prediction": point.predicted,
         "fitted": line(point.n) if line else None,
         "function_error": errors.get(point.n),
-        "empty_cells": point.empty_cells if point.values else None,
+        "empty_cells": point.mean_empty,
     }
     names = ("figure", "panel", "curve", "reading", "protocol", "start", "n_fitted", "loss")
     return (

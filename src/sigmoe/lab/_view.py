@@ -25,10 +25,11 @@ class Point:
         The same loss at the starts of those fits.
     predicted : float or None
         Mean loss predicted by the Fisher information, where the model is regular.
-    by_atom : tuple of float
-        Mean contribution of each true atom to the loss; empty where a loss has none.
-    empty_cells : float
-        Mean number of true atoms left with an empty cell, which count zero.
+    by_atom : tuple of tuple of float
+        Contribution of each true atom to the loss of each fit; empty where a loss has none.
+    empty_cells : tuple of int
+        Number of true atoms that each fit leaves with an empty cell, which counts zero; empty
+        where a loss has no cells.
     members : tuple of str
         For a distance to a set: which member each fit was nearest to.
     objective : float
@@ -40,8 +41,8 @@ class Point:
     failed: int = 0
     start_values: tuple[float, ...] = ()
     predicted: float | None = None
-    by_atom: tuple[float, ...] = ()
-    empty_cells: float = 0.0
+    by_atom: tuple[tuple[float, ...], ...] = ()
+    empty_cells: tuple[int, ...] = ()
     members: tuple[str, ...] = ()
     objective: float = math.nan
 
@@ -64,6 +65,24 @@ class Point:
     def sd(self) -> float:
         """Standard deviation over replications (n - 1); NaN with fewer than two."""
         return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else math.nan
+
+    @property
+    def mean_empty(self) -> float:
+        """Mean number of empty cells; NaN where the loss has no cells or every fit failed."""
+        return float(np.mean(self.empty_cells)) if self.empty_cells else math.nan
+
+    @property
+    def atoms(self) -> tuple[float, ...]:
+        """Mean contribution of each true atom, over the fits that leave no cell empty.
+
+        Where a cell is empty, an atom that left its own cell counts in that of another.
+        """
+        filled = [
+            shares
+            for shares, empty in zip(self.by_atom, self.empty_cells, strict=True)
+            if not empty
+        ]
+        return tuple(np.mean(filled, axis=0).tolist()) if filled else ()
 
     @property
     def start_mean(self) -> float:

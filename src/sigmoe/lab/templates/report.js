@@ -56,11 +56,12 @@
         (steps.includes(digit) ? major : minor).push({ value, digit, power });
       }
     }
-    return { major, minor };
+    return { major, minor, few: steps.length > 1 };
   }
 
-  function tickText({ value, digit, power }) {
-    if (power >= -2 && power <= 3 && digit !== 1) return number(Number(value.toPrecision(3))).replace(/\.0+$/, "");
+  // Where powers of ten are too few to read an axis by, its numbers are written out.
+  function tickText({ value, digit, power }, few) {
+    if (few && power >= -4 && power < 7) return Number(value.toPrecision(3)).toLocaleString("en-US", { maximumFractionDigits: 6 });
     return digit === 1 ? `10${raised(power)}` : `${digit}·10${raised(power)}`;
   }
 
@@ -82,7 +83,7 @@
       high = Math.max(high, ...points.map((p) => p.high).filter(positive));
     }
     const sizes = points.map((p) => p.n);
-    const stretch = Math.min(...sizes) < Math.max(...sizes) ? 1.15 : 2;
+    const stretch = Math.min(...sizes) < Math.max(...sizes) ? 1.15 : 1.8;
     return {
       x: [Math.min(...sizes) / stretch, Math.max(...sizes) * stretch],
       y: [low / 1.25, high * 1.25],
@@ -245,11 +246,11 @@
       const up = ticks(...box.y);
       for (const tick of up.major) {
         svg("path", { class: "gridline", d: `M${frame.left} ${y(tick.value)}H${frame.right}` }, group);
-        svg("text", { x: frame.left - 9, y: y(tick.value) + 4, "text-anchor": "end" }, group, tickText(tick));
+        svg("text", { x: frame.left - 9, y: y(tick.value) + 4, "text-anchor": "end" }, group, tickText(tick, up.few));
       }
       for (const tick of across.major) {
         svg("path", { class: "gridline", d: `M${x(tick.value)} ${frame.top}V${frame.bottom}` }, group);
-        svg("text", { x: x(tick.value), y: frame.bottom + 19, "text-anchor": "middle" }, group, tickText(tick));
+        svg("text", { x: x(tick.value), y: frame.bottom + 19, "text-anchor": "middle" }, group, tickText(tick, across.few));
       }
       let marks = `M${frame.left} ${frame.top}V${frame.bottom}H${frame.right}`;
       for (const [list, size] of [[up.major, 6], [up.minor, 3]]) {
