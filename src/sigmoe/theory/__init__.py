@@ -4,14 +4,19 @@ from sigmoe.moe import voronoi_cells
 from sigmoe.theory._fisher import FisherPrediction, fisher_prediction
 from sigmoe.theory._function_distance import function_distance
 from sigmoe.theory._loss import Translation, VoronoiLoss
+from sigmoe.theory._representations import nearest_representations
+from sigmoe.theory._set_loss import SetLoss, set_loss
 from sigmoe.theory._voronoi import voronoi_loss
 
 __all__ = [
     "FisherPrediction",
+    "SetLoss",
     "Translation",
     "VoronoiLoss",
     "fisher_prediction",
     "function_distance",
+    "nearest_representations",
+    "set_loss",
     "voronoi_cells",
     "voronoi_loss",
 ]
