@@ -26,9 +26,10 @@ from sigmoe.lab._explain import (
     start_noise,
 )
 from sigmoe.lab._narrative import explain_curve, explain_panel
+from sigmoe.lab._panels import Panel
 from sigmoe.lab._read import read_results
 from sigmoe.lab._verdict import contrast, judgement, tally, undecided, verdict
-from sigmoe.lab._view import Curve, Panel, Point, Slope, log_slope
+from sigmoe.lab._view import Curve, Point, Slope, log_slope
 from synthetic_results import paper_like
 
 SIZES = (1000, 10000)
@@ -50,6 +51,7 @@ def make(
         Point(
             n=SIZES[k],
             values=(mean, mean),
+            samples=(0, 1),
             **{name: values[k] for name, values in columns.items()},
         )
         for k, mean in enumerate(means)
@@ -392,20 +394,55 @@ class TestSizeOfTruth:
 
 class TestBudget:
     def pair(self, mine, peer, **options):
-        first = make(mine, points={"objective": (0.0096, 0.0096)}, **options)
-        second = make(peer, protocol="paper-style", points={"objective": (0.012, 0.012)})
+        columns = {"start_values": ((0.3,) * 2,) * 2}
+        first = make(mine, points=columns | {"objectives": ((0.0096,) * 2,) * 2}, **options)
+        second = make(
+            peer, protocol="paper-style", points=columns | {"objectives": ((0.012,) * 2,) * 2}
+        )
         return first, second
 
     def test_another_protocol_nearer_to_the_paper(self):
         found = budget(*self.pair((94.0, 11.0), (20.0, 7.0)))
         assert found.role == "cause"
         assert found.text == (
-            "Optimiser: at n = 10,000 the converged fits end at a loss of 11.0 (objective "
-            "0.00960), the paper-style ones at 7.00 (0.0120); their slopes are −0.93 and −0.46."
+            "Optimiser: on the samples of n = 10,000 that both have (2) the converged fits end at "
+            "a loss of 11.0 (objective 0.00960), the paper-style ones at 7.00 (0.0120); the slopes "
+            "are −0.93 and −0.46."
         )
 
+    def test_another_protocol_beyond_the_paper(self):
+        assert budget(*self.pair((20.0, 5.0), (20.0, 18.0), paper=-0.5)).role == "cause"
+
     def test_context_if_the_other_is_no_nearer(self):
-        assert budget(*self.pair((20.0, 7.0), (20.0, 20.0))).role == "context"
+        assert budget(*self.pair((20.0, 7.0), (20.0, 20.0), paper=-0.9)).role == "context"
+
+    def test_steps_that_end_early_owe_their_closeness_to_the_start(self):
+        converged, early = self.pair((94.0, 11.0), (20.0, 7.0))
+        found = budget(early, converged)
+        assert found.role == "cause"
+        assert found.text.endswith(
+            "the slopes are −0.46 and −0.93. The steps end on the way from a start whose loss is "
+            "0.300: that they are nearer to the truth than least squares is owed to the start and "
+            "not to the data."
+        )
+
+    def test_steps_that_end_farther_away_do_not(self):
+        converged, early = self.pair((20.0, 5.0), (20.0, 7.0))
+        assert budget(early, converged).text.endswith("the slopes are −0.46 and −0.60.")
+
+    def test_only_common_samples_are_compared(self):
+        columns = {"objectives": (0.01, 0.03), "samples": (0, 1)}
+        mine = (Point(1000, (4.0, 40.0), **columns),)
+        peer = (Point(1000, (2.0,), objectives=(0.02,), samples=(0,)),)
+        first = Curve(**(vars(make()) | {"points": mine}))
+        second = Curve(**(vars(make(protocol="paper-style")) | {"points": peer}))
+        words = (
+            "on the samples of n = 1,000 that both have (1) the converged fits end at a loss of 4"
+        )
+        assert words in budget(first, second).text
+        assert "(objective 0.0100)" in budget(first, second).text
+        apart = (Point(1000, (2.0,), samples=(7,)),)
+        assert budget(first, Curve(**(vars(second) | {"points": apart}))) is None
 
     def test_silent_where_the_two_agree_or_there_is_one(self):
         first, second = self.pair((20.0, 7.0), (20.0, 7.5))
@@ -506,13 +543,14 @@ class TestContext:
         assert empty_cells(make(points={"empty_cells": ((0, 0), (0, 0))})) is None
 
     def test_random_starts_are_global_and_near_ones_local(self):
-        near = make(points={"objective": (0.0096, 0.0097)})
-        other = make((50.0, 12.0), start="random", points={"objective": (0.0096, 0.0098)})
+        near = make(points={"objectives": ((0.0096,) * 2, (0.0097,) * 2)})
+        columns = {"objectives": ((0.0096,) * 2, (0.0098,) * 2)}
+        other = make((50.0, 12.0), start="random", points=columns)
         found = random_starts(near, other)
         assert found.text == (
-            "Random starts: at n = 10,000 the best of several starts that know nothing of the "
-            "truth (global) ends at a loss of 12.0 and an objective of 0.00980; the fits started "
-            "near the truth (local) at 5.00 and 0.00970."
+            "Random starts: on the samples of n = 10,000 that both have (2) the best of several "
+            "starts that know nothing of the truth (global) ends at a loss of 12.0 and an "
+            "objective of 0.00980; the fits started near the truth (local) at 5.00 and 0.00970."
         )
         assert random_starts(near, None) is None
         assert random_starts(other, other) is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from sigmoe.lab._evidence import Evidence, Finding, Role
+from sigmoe.lab._explain import shared_samples
 from sigmoe.lab._view import Curve, Point
 
 #: Part of failed fits from which they limit what a slope means.
@@ -80,23 +81,22 @@ def random_starts(curve: Curve, other: Curve | None) -> Finding | None:
     """Compare local fits with global ones, which know nothing of the truth."""
     if other is None or curve.start != "near-truth" or other.start != "random":
         return None
-    theirs = {p.n: p for p in other.measured}
-    shared = [p for p in curve.measured if p.n in theirs]
-    if not shared:
+    pairs = shared_samples(curve, other)
+    if not pairs:
         return None
-    mine = shared[-1]
-    peer = theirs[mine.n]
+    mine, peer = pairs[-1]
     evidence = (
         Evidence("n", mine.n, curve.where, "count"),
+        Evidence("fits", mine.replications, curve.where + ", replications of both", "count"),
         Evidence("local", mine.mean, curve.where),
         Evidence("other", peer.mean, other.where),
         Evidence("objective", mine.objective, "tasks: objective, near-truth"),
         Evidence("other_objective", peer.objective, "tasks: objective, random"),
     )
     text = (
-        "Random starts: at n = {n} the best of several starts that know nothing of the truth "
-        "(global) ends at a loss of {other} and an objective of {other_objective}; the fits "
-        "started near the truth (local) at {local} and {objective}."
+        "Random starts: on the samples of n = {n} that both have ({fits}) the best of several "
+        "starts that know nothing of the truth (global) ends at a loss of {other} and an "
+        "objective of {other_objective}; the fits started near the truth (local) at {local} and {objective}."
     )
     return Finding("random_starts", "context", text, evidence)
 

@@ -176,41 +176,62 @@ def size_of_truth(curve: Curve) -> Finding | None:
 
 
 def budget(curve: Curve, other: Curve | None) -> Finding | None:
-    """Compare a fixed budget of first-order steps with converged least squares."""
+    """Compare a fixed budget of first-order steps with least squares on the same samples."""
     if other is None or curve.protocol == other.protocol:
         return None
-    theirs = {p.n: p for p in other.measured}
-    shared = [p for p in curve.measured if p.n in theirs and p.mean > 0 and theirs[p.n].mean > 0]
-    if not shared:
+    pairs = shared_samples(curve, other)
+    if not pairs:
         return None
-    mine = shared[-1]
-    peer = theirs[mine.n]
+    mine, peer = pairs[-1]
     if 1 / DIFFERS < mine.mean / peer.mean < DIFFERS:
         return None
     evidence = (
         Evidence("n", mine.n, curve.where, "count"),
+        Evidence("fits", mine.replications, curve.where + ", replications of both", "count"),
         Evidence("mine", mine.mean, curve.where),
         Evidence("peer", peer.mean, other.where),
         Evidence("protocol", curve.protocol, "slopes.csv: protocol", "text"),
         Evidence("peer_protocol", other.protocol, "slopes.csv: protocol", "text"),
         Evidence("objective", mine.objective, "tasks: objective, " + curve.protocol),
         Evidence("peer_objective", peer.objective, "tasks: objective, " + other.protocol),
+        Evidence("start", mine.start_mean, curve.where + ", start_value"),
         Evidence("slope", measured_slope(curve), "slopes.csv: slope", "slope"),
         Evidence("peer_slope", measured_slope(other), "slopes.csv: slope", "slope"),
     )
     text = (
-        "Optimiser: at n = {n} the {protocol} fits end at a loss of {mine} (objective "
-        "{objective}), the {peer_protocol} ones at {peer} ({peer_objective}); their slopes are "
-        "{slope} and {peer_slope}."
+        "Optimiser: on the samples of n = {n} that both have ({fits}) the {protocol} fits end at "
+        "a loss of {mine} (objective {objective}), the {peer_protocol} ones at {peer} "
+        "({peer_objective}); the slopes are {slope} and {peer_slope}."
     )
-    return Finding("budget", _budget_role(curve, other), text, evidence)
+    early = curve.protocol != "converged" and mine.mean < peer.mean and mine.start_mean < mine.mean
+    if early:
+        text += (
+            " The steps end on the way from a start whose loss is {start}: that they are nearer "
+            "to the truth than least squares is owed to the start and not to the data."
+        )
+    return Finding("budget", "cause" if early else _budget_role(curve, other), text, evidence)
+
+
+def shared_samples(curve: Curve, other: Curve) -> list[tuple[Point, Point]]:
+    """Return the points of two curves at common sizes, with the fits to common samples alone."""
+    theirs = {p.n: p for p in other.measured}
+    pairs = []
+    for point in curve.measured:
+        peer = theirs.get(point.n)
+        common = set(point.samples) & set(peer.samples) if peer else set()
+        if peer and common:
+            pair = point.on_samples(common), peer.on_samples(common)
+            if min(p.mean for p in pair) > 0:
+                pairs.append(pair)
+    return pairs
 
 
 def _budget_role(curve: Curve, other: Curve) -> Role:
-    """Call the optimiser a cause if changing it brings the slope nearer to the paper's."""
+    """Call the optimiser a cause if changing it moves the slope to or past the paper's."""
     moved = abs(measured_slope(other) - measured_slope(curve)) >= SLOPE_STEP
+    past = (measured_slope(other) - paper_slope(curve)) * gap(curve) < 0
     nearer = abs(measured_slope(other) - paper_slope(curve)) < abs(gap(curve))
-    return "cause" if moved and nearer else "context"
+    return "cause" if moved and (nearer or past) else "context"
 
 
 def ill_determined(curve: Curve, function: Curve | None) -> Finding | None:

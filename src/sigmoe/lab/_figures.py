@@ -11,9 +11,9 @@ from matplotlib import style
 from matplotlib.figure import Figure
 
 from sigmoe.lab._layouts import detail, forest, overview
+from sigmoe.lab._panels import Panel
 from sigmoe.lab._read import Results, read_results
 from sigmoe.lab._tables import figure_table, slope_table
-from sigmoe.lab._view import Panel
 
 #: Dates would make the files differ from run to run although the data are the same.
 _METADATA: dict[str, dict[str, str | None]] = {

@@ -19,8 +19,9 @@ from sigmoe.lab._draw import (
     limits,
     prepare,
 )
+from sigmoe.lab._panels import Panel, Variant
 from sigmoe.lab._tables import slope_rows
-from sigmoe.lab._view import Curve, Panel, Variant
+from sigmoe.lab._view import Curve
 
 #: Protocols in the order in which they stand side by side, and what they are.
 PROTOCOLS = {

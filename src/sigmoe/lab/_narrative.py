@@ -23,8 +23,9 @@ from sigmoe.lab._explain import (
     size_of_truth,
     start_noise,
 )
+from sigmoe.lab._panels import Panel, Variant
 from sigmoe.lab._verdict import contrast, judgement, tally, undecided, verdict
-from sigmoe.lab._view import Curve, Panel, Variant
+from sigmoe.lab._view import Curve
 
 _ORDER = {"verdict": 0, "cause": 1, "context": 2}
 

@@ -11,10 +11,11 @@ from sigmoe.lab._evidence import format_value
 from sigmoe.lab._figures import is_table
 from sigmoe.lab._layouts import PROTOCOLS
 from sigmoe.lab._narrative import explain_panel
+from sigmoe.lab._panels import Panel
 from sigmoe.lab._read import Results
 from sigmoe.lab._tables import PAPER_STATISTIC, bar, fitted_line
 from sigmoe.lab._verdict import judgement
-from sigmoe.lab._view import Curve, Panel, Point
+from sigmoe.lab._view import Curve, Point
 
 #: Failed tasks that are listed one by one; the rest are counted.
 _SHOWN_FAILURES = 50

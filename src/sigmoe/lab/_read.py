@@ -12,8 +12,9 @@ import numpy as np
 import polars as pl
 
 from sigmoe._base.errors import invalid
+from sigmoe.lab._panels import Panel
 from sigmoe.lab._schemas import CURVE_KEYS, LOSSES, PREDICTIONS, SLOPES
-from sigmoe.lab._view import Curve, Panel, Point, Slope
+from sigmoe.lab._view import Curve, Point, Slope
 
 #: What is read of a task beside its losses.
 _TASK_COLUMNS = (
@@ -205,7 +206,6 @@ def _point(n: int, rows: list[_Row], facts: dict[str, _Row], predicted: float | 
     usable = [row for row in rows if not row["failed"] and _finite(row["value"])]
     cells = [row for row in usable if row["by_atom"]]
     objectives = [facts.get(row["task_id"], {}).get("objective") for row in usable]
-    known = [value for value in objectives if _finite(value)]
     return Point(
         n=n,
         values=tuple(row["value"] for row in usable),
@@ -215,7 +215,8 @@ def _point(n: int, rows: list[_Row], facts: dict[str, _Row], predicted: float | 
         by_atom=tuple(tuple(row["by_atom"]) for row in cells),
         empty_cells=tuple(row["empty_cells"] or 0 for row in cells),
         members=tuple(row["member"] for row in usable if row["member"]),
-        objective=float(np.mean(known)) if known else math.nan,
+        objectives=tuple(value if _finite(value) else math.nan for value in objectives),
+        samples=tuple(row["replication"] for row in usable),
     )
 
 

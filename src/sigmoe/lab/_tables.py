@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from sigmoe.lab._panels import Panel
 from sigmoe.lab._schemas import SLOPES
-from sigmoe.lab._view import Curve, Panel, Point, Slope
+from sigmoe.lab._view import Curve, Point, Slope
 
 #: The statistic whose slope the paper prints: least squares of log mean loss on log n.
 PAPER_STATISTIC = "log-mean"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,10 @@ class Point:
         where a loss has no cells.
     members : tuple of str
         For a distance to a set: which member each fit was nearest to.
-    objective : float
-        Mean of the mean squared residuals; NaN if unknown.
+    objectives : tuple of float
+        Mean squared residual of each fit; NaN if unknown.
+    samples : tuple of int
+        Replication of each fit: equal numbers, at one size and reading, are one sample.
     """
 
     n: int
@@ -44,7 +49,8 @@ class Point:
     by_atom: tuple[tuple[float, ...], ...] = ()
     empty_cells: tuple[int, ...] = ()
     members: tuple[str, ...] = ()
-    objective: float = math.nan
+    objectives: tuple[float, ...] = ()
+    samples: tuple[int, ...] = ()
 
     @property
     def replications(self) -> int:
@@ -83,6 +89,30 @@ class Point:
             if not empty
         ]
         return tuple(np.mean(filled, axis=0).tolist()) if filled else ()
+
+    @property
+    def objective(self) -> float:
+        """Mean of the mean squared residuals; NaN if unknown."""
+        return float(np.mean(self.objectives)) if self.objectives else math.nan
+
+    def on_samples(self, samples: Collection[int]) -> Point:
+        """Return the point with the fits to the given samples alone."""
+        kept = [k for k, sample in enumerate(self.samples) if sample in samples]
+
+        def pick(column: tuple[_T, ...]) -> tuple[_T, ...]:
+            # A column that this loss does not have is empty, and stays so.
+            return tuple(column[k] for k in kept) if len(column) == len(self.values) else column
+
+        return replace(
+            self,
+            values=pick(self.values),
+            start_values=pick(self.start_values),
+            by_atom=pick(self.by_atom),
+            empty_cells=pick(self.empty_cells),
+            members=pick(self.members),
+            objectives=pick(self.objectives),
+            samples=pick(self.samples),
+        )
 
     @property
     def start_mean(self) -> float:
@@ -200,91 +230,3 @@ def log_slope(sizes: Sequence[float], values: Sequence[float]) -> float:
 def curve_slope(curve: Curve, quantity: Callable[[Point], float]) -> float:
     """Slope of any number taken from a curve's points, for example the start's loss."""
     return log_slope([p.n for p in curve.points], [quantity(p) for p in curve.points])
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One reading of the paper: which data, and how many atoms are fitted."""
-
-    reading: str
-    n_fitted: int
-    n_true: int
-
-    @property
-    def key(self) -> str:
-        """Short name, for file columns and page anchors."""
-        return f"{self.reading}-N{self.n_fitted}"
-
-    @property
-    def label(self) -> str:
-        """The reading in words.
-
-        Examples
-        --------
-        >>> Variant("softmax-data", 9, 8).label
-        'softmax data for both fits, N = 9 for N* = 8'
-        """
-        data = {
-            "softmax-data": "softmax data for both fits",
-            "own-data": "data from the corresponding model",
-        }.get(self.reading, self.reading)
-        return f"{data}, N = {self.n_fitted} for N* = {self.n_true}"
-
-
-@dataclass(frozen=True)
-class Panel:
-    """All curves of one panel, under every reading, protocol, start and loss."""
-
-    figure: str
-    panel: str
-    curves: tuple[Curve, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Curve names in alphabetical order, so that a gate keeps its colour in every panel."""
-        return tuple(sorted({curve.curve for curve in self.curves}))
-
-    @property
-    def variants(self) -> tuple[Variant, ...]:
-        """The readings, the one nearest to the paper's words first.
-
-        Section 5 says softmax data for both fits; Appendix D says well-specified, so N = N*.
-        """
-        found = {Variant(c.reading, c.n_fitted, c.n_true) for c in self.curves}
-        return tuple(sorted(found, key=lambda v: (v.reading != "softmax-data", v.n_fitted, v.key)))
-
-    def select(
-        self,
-        variant: Variant | None = None,
-        *,
-        protocol: str | None = None,
-        start: str | None = None,
-        curve: str | None = None,
-        main: bool | None = None,
-        loss: str | None = None,
-    ) -> tuple[Curve, ...]:
-        """Return the curves that agree with everything that is given."""
-        wanted: dict[str, object] = {
-            "protocol": protocol,
-            "start": start,
-            "curve": curve,
-            "main": main,
-            "loss": loss,
-        }
-        if variant is not None:
-            wanted |= vars(variant)
-        asked = {name: value for name, value in wanted.items() if value is not None}
-        return tuple(
-            c for c in self.curves if all(getattr(c, name) == v for name, v in asked.items())
-        )
-
-    def sibling(self, curve: Curve, **changes: object) -> Curve | None:
-        """Return the curve that differs from `curve` in `changes` alone, if there is one."""
-        names = ("curve", "reading", "n_true", "n_fitted", "protocol", "start", "loss")
-        wanted = {name: getattr(curve, name) for name in names} | changes
-        if "main" in changes:
-            wanted.pop("loss")
-        for other in self.curves:
-            if all(getattr(other, name) == value for name, value in wanted.items()):
-                return other
-        return None
