@@ -96,7 +96,8 @@ def random_starts(curve: Curve, other: Curve | None) -> Finding | None:
     text = (
         "Random starts: on the samples of n = {n} that both have ({fits}) the best of several "
         "starts that know nothing of the truth (global) ends at a loss of {other} and an "
-        "objective of {other_objective}; the fits started near the truth (local) at {local} and {objective}."
+        "objective of {other_objective}; the fits started near the truth (local) at {local} and "
+        "{objective}."
     )
     return Finding("random_starts", "context", text, evidence)
 
