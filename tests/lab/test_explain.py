@@ -14,6 +14,7 @@ from sigmoe.lab._context import (
     random_starts,
     scope,
     set_members,
+    stopped_early,
 )
 from sigmoe.lab._evidence import Evidence, Finding, format_value
 from sigmoe.lab._explain import (
@@ -503,6 +504,19 @@ class TestContext:
         assert found.role == "cause"
         assert found.text == "Failures: 1 of 5 fits failed (n = 1,000); they are in no mean."
 
+    def test_fits_at_their_limit(self):
+        found = stopped_early(make(points={"converged": ((True, False), (True, True))}))
+        assert found.role == "cause"
+        assert found.text == (
+            "Iterations: 1 of 4 fits ended at their limit before they converged (n = 1,000); they "
+            "are counted as they are."
+        )
+
+    def test_a_budget_has_no_limit_to_miss(self):
+        columns = {"converged": ((False, False), (False, False))}
+        assert stopped_early(make(points=columns, protocol="paper-style")) is None
+        assert stopped_early(make(points={"converged": ((True, True), (True, True))})) is None
+
     def test_few_failed_fits_are_context(self):
         points = (Point(1000, (1.0,) * 19, failed=1),)
         assert failed_fits(Curve(**(vars(make()) | {"points": points}))).role == "context"
@@ -608,7 +622,7 @@ class TestNarrative:
         paragraph = explain_curve(curve, Panel("figure2", "2a", (curve,)))
         assert [f.rule for f in paragraph.findings] == ["verdict", "unexplained"]
         assert paragraph.findings[1].text == (
-            "None of the 14 checks that this report makes explains the difference."
+            "None of the 15 checks that this report makes explains the difference."
         )
 
     def test_a_slope_inside_needs_no_explanation(self):

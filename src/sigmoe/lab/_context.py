@@ -13,6 +13,8 @@ from sigmoe.lab._view import Curve, Point
 
 #: Part of failed fits from which they limit what a slope means.
 MANY_FAILED = 0.1
+#: Part of fits at their limit of iterations from which they limit what a slope means.
+MANY_STOPPED = 0.25
 #: Ratio of the losses of fits with an empty cell to the others', from which an atom has escaped.
 ESCAPED = 3.0
 #: Members of a set that are named before the rest is counted.
@@ -34,6 +36,26 @@ def failed_fits(curve: Curve) -> Finding | None:
     text = "Failures: {failed} of {total} fits failed (n = {sizes}); they are in no mean."
     role: Role = "cause" if failed >= MANY_FAILED * total else "context"
     return Finding("failed_fits", role, text, evidence)
+
+
+def stopped_early(curve: Curve) -> Finding | None:
+    """Count the fits of least squares that ended at their limit of iterations."""
+    flags = [flag for point in curve.measured for flag in point.converged]
+    stopped = len(flags) - sum(flags)
+    if curve.protocol != "converged" or not stopped:
+        return None
+    sizes = [p.n for p in curve.measured if not all(p.converged)]
+    evidence = (
+        Evidence("stopped", stopped, "tasks: converged", "count"),
+        Evidence("total", len(flags), curve.where, "count"),
+        Evidence("sizes", _enumerate_sizes(sizes), curve.where, "text"),
+    )
+    text = (
+        "Iterations: {stopped} of {total} fits ended at their limit before they converged "
+        "(n = {sizes}); they are counted as they are."
+    )
+    role: Role = "cause" if stopped >= MANY_STOPPED * len(flags) else "context"
+    return Finding("stopped_early", role, text, evidence)
 
 
 def empty_cells(curve: Curve) -> Finding | None:

@@ -12,6 +12,7 @@ from sigmoe.lab._context import (
     random_starts,
     scope,
     set_members,
+    stopped_early,
 )
 from sigmoe.lab._evidence import Evidence, Finding
 from sigmoe.lab._explain import (
@@ -152,6 +153,7 @@ def explain_curve(curve: Curve, panel: Panel) -> Paragraph:
         ill_determined(curve, panel.sibling(curve, loss="function")),
         heavy_tails(curve),
         failed_fits(curve),
+        stopped_early(curve),
         undecided(curve, rival),
         random_starts(curve, panel.sibling(curve, start="random")),
         not_regular(curve),

@@ -29,6 +29,7 @@ _TASK_COLUMNS = (
     "n",
     "replication",
     "status",
+    "converged",
     "failed",
     "error",
     "objective",
@@ -205,7 +206,8 @@ def _point(n: int, rows: list[_Row], facts: dict[str, _Row], predicted: float | 
     rows = sorted(rows, key=lambda row: row["replication"])
     usable = [row for row in rows if not row["failed"] and _finite(row["value"])]
     cells = [row for row in usable if row["by_atom"]]
-    objectives = [facts.get(row["task_id"], {}).get("objective") for row in usable]
+    tasks = [facts.get(row["task_id"], {}) for row in usable]
+    objectives = [task.get("objective") for task in tasks]
     return Point(
         n=n,
         values=tuple(row["value"] for row in usable),
@@ -216,6 +218,7 @@ def _point(n: int, rows: list[_Row], facts: dict[str, _Row], predicted: float | 
         empty_cells=tuple(row["empty_cells"] or 0 for row in cells),
         members=tuple(row["member"] for row in usable if row["member"]),
         objectives=tuple(value if _finite(value) else math.nan for value in objectives),
+        converged=tuple(bool(task.get("converged", False)) for task in tasks),
         samples=tuple(row["replication"] for row in usable),
     )
 

@@ -37,6 +37,8 @@ class Point:
         For a distance to a set: which member each fit was nearest to.
     objectives : tuple of float
         Mean squared residual of each fit; NaN if unknown.
+    converged : tuple of bool
+        Whether each fit stopped by itself, and not at its limit.
     samples : tuple of int
         Replication of each fit: equal numbers, at one size and reading, are one sample.
     """
@@ -50,6 +52,7 @@ class Point:
     empty_cells: tuple[int, ...] = ()
     members: tuple[str, ...] = ()
     objectives: tuple[float, ...] = ()
+    converged: tuple[bool, ...] = ()
     samples: tuple[int, ...] = ()
 
     @property
@@ -111,6 +114,7 @@ class Point:
             empty_cells=pick(self.empty_cells),
             members=pick(self.members),
             objectives=pick(self.objectives),
+            converged=pick(self.converged),
             samples=pick(self.samples),
         )
 
