@@ -345,6 +345,21 @@ class TestRefusals:
             "made anew from the stored tasks."
         )
 
+    @pytest.mark.parametrize("name", ["losses.parquet", "tasks/all.parquet"])
+    def test_a_damaged_table(self, tmp_path, name):
+        results = one_curve(tmp_path)
+        (results.directory / name).write_bytes(b"PAR1 and nothing more")
+        with pytest.raises(InputError) as caught:
+            write_figures(results.directory)
+        shown = name.replace("all", "*")
+        text = str(caught.value)
+        assert text.startswith(f"directory must be a result folder whose {shown} can be read (")
+        assert text.endswith(
+            f"); got '{results.directory}'. Delete the damaged file and run the study again: it "
+            "continues where it stopped."
+        )
+        assert "\n" not in text
+
     def test_a_folder_whose_tasks_are_gone(self, tmp_path):
         results = one_curve(tmp_path)
         (results.directory / "tasks" / "all.parquet").unlink()

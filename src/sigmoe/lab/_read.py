@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -106,11 +108,9 @@ def read_results(directory: Path | str) -> Results:
                 str(folder),
                 "Run `sigmoe reproduce all --out DIR` or `sigmoe run STUDY.toml --out DIR` first.",
             )
-    losses = _columns(pl.read_parquet(folder / "losses.parquet"), LOSSES, folder, "losses.parquet")
-    predictions = _columns(
-        pl.read_parquet(folder / "predictions.parquet"), PREDICTIONS, folder, "predictions.parquet"
-    )
-    slopes = _columns(_read_slopes(folder / "slopes.csv"), SLOPES, folder, "slopes.csv")
+    losses = _table(folder, "losses.parquet", LOSSES)
+    predictions = _table(folder, "predictions.parquet", PREDICTIONS)
+    slopes = _table(folder, "slopes.csv", SLOPES)
     if losses.is_empty():
         raise invalid(
             "directory",
@@ -128,11 +128,14 @@ def read_results(directory: Path | str) -> Results:
     )
 
 
-def _read_slopes(path: Path) -> pl.DataFrame:
-    return pl.read_csv(path, schema_overrides=dict(SLOPES))
-
-
-def _columns(table: pl.DataFrame, schema: pl.Schema, folder: Path, name: str) -> pl.DataFrame:
+def _table(folder: Path, name: str, schema: pl.Schema) -> pl.DataFrame:
+    """Return a table that has at least the columns of its schema."""
+    path = folder / name
+    with _readable(folder, name):
+        if path.suffix == ".csv":
+            table = pl.read_csv(path, schema_overrides=dict(schema))
+        else:
+            table = pl.read_parquet(path)
     missing = [column for column in schema if column not in table.columns]
     if missing:
         raise invalid(
@@ -144,6 +147,21 @@ def _columns(table: pl.DataFrame, schema: pl.Schema, folder: Path, name: str) ->
     return table
 
 
+@contextlib.contextmanager
+def _readable(folder: Path, name: str) -> Iterator[None]:
+    """Turn an error of the reader into one that names the file and the remedy."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = " ".join(str(error).split())[:60]
+        raise invalid(
+            "directory",
+            f"a result folder whose {name} can be read ({reason})",
+            str(folder),
+            "Delete the damaged file and run the study again: it continues where it stopped.",
+        ) from None
+
+
 def _read_tasks(folder: Path) -> pl.DataFrame:
     files = sorted((folder / "tasks").glob("*.parquet"))
     if not files:
@@ -153,7 +171,8 @@ def _read_tasks(folder: Path) -> pl.DataFrame:
             str(folder),
             "Copy the whole folder: the report is written from the stored tasks.",
         )
-    return pl.concat([pl.read_parquet(path, columns=list(_TASK_COLUMNS)) for path in files])
+    with _readable(folder, "tasks/*.parquet"):
+        return pl.scan_parquet(files).select(_TASK_COLUMNS).collect()
 
 
 def _panels(
