@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from sigmoe.lab._study_file import load_study
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -40,3 +42,10 @@ def test_a_block_keeps_the_line_numbers_of_its_page(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("one\n```python\nx = 1\n```\n\n```python\ny = x\n```\n")
     assert blocks(page) == ["\n\nx = 1\n", "\n\n\n\n\n\ny = x\n"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("**/*.toml")), ids=lambda p: p.name)
+def test_the_studies_of_the_pages_are_studies(path: Path) -> None:
+    study = load_study(path)
+    assert [study.resolve(name).preset for name, _ in study.presets] == ["quick"]
+    assert study.name == path.stem
