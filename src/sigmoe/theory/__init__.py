@@ -4,11 +4,13 @@ from sigmoe.moe import voronoi_cells
 from sigmoe.theory._fisher import FisherPrediction, fisher_prediction
 from sigmoe.theory._function_distance import function_distance
 from sigmoe.theory._loss import Translation, VoronoiLoss
+from sigmoe.theory._project import BestApproximations, project
 from sigmoe.theory._representations import nearest_representations
 from sigmoe.theory._set_loss import SetLoss, set_loss
 from sigmoe.theory._voronoi import voronoi_loss
 
 __all__ = [
+    "BestApproximations",
     "FisherPrediction",
     "SetLoss",
     "Translation",
@@ -16,6 +18,7 @@ __all__ = [
     "fisher_prediction",
     "function_distance",
     "nearest_representations",
+    "project",
     "set_loss",
     "voronoi_cells",
     "voronoi_loss",

@@ -14,7 +14,10 @@ from sigmoe.moe import Sampler
 
 
 def integration_points(
-    dim: int, n_points: int, seed: int, sampler: Sampler | None = None, **axes: int | str
+    dim: int,
+    n_points: int,
+    seed: int | np.random.SeedSequence,
+    sampler: Sampler | None = None,
 ) -> Tensor:
     """Return points whose mean approximates the expectation over the inputs.
 
@@ -24,20 +27,18 @@ def integration_points(
         Input dimension d.
     n_points : int
         At least this many points.
-    seed : int
+    seed : int or SeedSequence
         Scrambles the points, or seeds the sampler.
     sampler : callable, optional
         (rng, n) to (n, d) inputs, used as it is. By default the inputs are U[-1, 1]^d and the
         points are a scrambled Sobol sequence, whose length is the next power of two.
-    **axes : int or str
-        Named coordinates of the random stream.
 
     Returns
     -------
     Tensor of shape (n, d), float64
     """
     check("n_points", n_points, Interval("integer", 1), "Ask for at least one point.")
-    rng = generator(seed, purpose="integration", **axes)
+    rng = generator(seed, purpose="integration")
     if sampler is not None:
         return as_inputs(sampler(rng, int(n_points)), dim, name="sampler's inputs")
     exponent = max(0, int(n_points - 1).bit_length())

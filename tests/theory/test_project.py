@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+import torch
+
+from sigmoe._base.errors import InputError
+from sigmoe._base.seeds import seed_sequence
+from sigmoe.estimation import Bounds
+from sigmoe.moe import Architecture, MixingMeasure, draw_truth
+from sigmoe.theory import function_distance, project, set_loss
+
+SOFTMAX = Architecture(gate="softmax", score="linear", expert="tanh", dim=1)
+SIGMOID = Architecture(gate="sigmoid", score="linear", expert="tanh", dim=1)
+TRUTH = draw_truth(SOFTMAX, 2, seed=1)
+
+
+@pytest.fixture(scope="module")
+def found():
+    torch.set_num_threads(1)
+    return project(TRUTH, SIGMOID, 2, n_starts=6, n_points=512, seed=3)
+
+
+def test_distances_are_those_of_the_functions(found):
+    assert found.n_starts == 6
+    assert 1 <= len(found.members) <= 6
+    assert sum(found.counts) <= 6
+    assert list(found.distances) == sorted(found.distances)
+    for member, distance, error in zip(
+        found.members, found.distances, found.distance_errors, strict=True
+    ):
+        assert member.architecture == SIGMOID
+        fresh = float(function_distance(member, TRUTH, n_points=2**15, seed=11))
+        assert abs(fresh - distance) < 5 * error + 1e-3 * distance
+
+
+def test_members_are_distinct_and_within_reach_of_the_best(found):
+    assert max(found.distances) <= 1.25 * found.distances[0] + 1e-6
+    for k, member in enumerate(found.members):
+        others = [other for j, other in enumerate(found.members) if j != k]
+        if others:
+            assert float(set_loss(member, others)) > 0.0
+
+
+def test_the_best_is_a_stationary_point_of_the_distance(found):
+    # No small step in a random direction comes closer on the same integral.
+    best = found.members[0]
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(60, *best.coordinates.shape, generator=generator, dtype=torch.float64)
+    steps = MixingMeasure.from_coordinates(SIGMOID, best.coordinates + 1e-2 * noise)
+    moved = function_distance(steps, TRUTH, n_points=2**12)
+    assert float(moved.min()) > 0.999 * float(function_distance(best, TRUTH, n_points=2**12))
+
+
+def test_deterministic_given_the_seed(found):
+    again = project(TRUTH, SIGMOID, 2, n_starts=6, n_points=512, seed=3)
+    assert again.members == found.members
+    assert again.distances == found.distances
+    sequences = [seed_sequence(3, role="x"), seed_sequence(3, role="x")]
+    one, two = (project(TRUTH, SIGMOID, 1, n_starts=2, n_points=256, seed=s) for s in sequences)
+    assert one.members == two.members
+    # the caller's sequence is not used up
+    three = project(TRUTH, SIGMOID, 1, n_starts=2, n_points=256, seed=sequences[0])
+    assert three.members == one.members
+
+
+def test_a_truth_inside_the_model_is_found_exactly_and_once():
+    truth = draw_truth(Architecture(score="linear", expert="tanh", dim=1), 1, seed=2)
+    found = project(truth, truth.architecture, 1, n_starts=4, n_points=512)
+    assert found.distances[0] < 1e-6
+    assert len(found.members) == 1
+    assert found.counts[0] >= 2
+    assert float(set_loss(found.members[0], [truth])) < 1e-3
+
+
+def test_the_reverse_sigmoid_truth_on_a_softmax_model():
+    truth = draw_truth(SIGMOID, 2, seed=4)
+    found = project(truth, SOFTMAX, 2, n_starts=4, n_points=512)
+    assert found.members[0].architecture == SOFTMAX
+    size = float(
+        function_distance(truth, MixingMeasure(SIGMOID, None, [[0.0]], [0.0], [[0.0] * 2]))
+    )
+    assert found.distances[0] < 0.2 * size
+
+
+def test_the_bounds_hold_and_are_reported():
+    # x + 1 is one linear expert with a constant gate; tanh with small parameters stays far away.
+    line = Architecture(score="linear", expert="linear", dim=1)
+    truth = MixingMeasure(line, None, [[0.0]], [0.0], [[2.0, 2.0]])
+    exact = project(truth, line, 1, n_starts=3, n_points=256)
+    assert exact.distances[0] < 1e-6
+    tight = Bounds(eta=(-0.1, 0.1))
+    bounded = project(truth, SIGMOID, 1, n_starts=3, n_points=256, bounds=tight)
+    assert bounded.distances[0] > 0.5
+    assert any("eta[0,0] at upper bound 0.1" in text for text in bounded.active_bounds[0])
+
+
+def test_another_distribution_of_the_inputs():
+    def far(rng: np.random.Generator, n: int) -> np.ndarray:
+        return rng.uniform(3.0, 5.0, size=(n, 1))
+
+    found = project(TRUTH, SIGMOID, 2, n_starts=4, n_points=512, sampler=far)
+    distance = float(function_distance(found.members[0], TRUTH, sampler=far, n_points=2**13))
+    assert distance == pytest.approx(found.distances[0], rel=0.2, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"architecture": Architecture(dim=2)},
+            "architecture must be of the truth's dim 1; got 2. "
+            "Only models of the same inputs and responses can approximate the truth.",
+        ),
+        (
+            {"n_points": 7},
+            "n_points must be an integer >= 8; got 7. "
+            "8 parameters need more points; ten times as many are a good choice.",
+        ),
+        ({"n_starts": 0}, "n_starts must be an integer >= 1; got 0. Use at least one start."),
+        (
+            {"within": -0.1},
+            "within must be a number >= 0; got -0.1. Use 0 for the best optimum alone.",
+        ),
+        (
+            {"truth": MixingMeasure.stack([TRUTH, TRUTH])},
+            "truth must be a single measure; got 'a batch (2,)'. Use truth[k].",
+        ),
+    ],
+)
+def test_refusals(change, message):
+    arguments = {"truth": TRUTH, "architecture": SIGMOID, "n_experts": 2, **change}
+    with pytest.raises(InputError) as error:
+        project(**arguments)
+    assert str(error.value) == message
