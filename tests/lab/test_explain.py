@@ -124,6 +124,7 @@ class TestVerdict:
         [
             (-0.6, (-0.7, -0.5), -0.51, "inside"),
             (-0.6, (-0.7, -0.5), -0.50, "inside"),
+            (-0.6, (-0.7, -0.5), -0.70, "inside"),
             (-0.6, (-0.7, -0.5), -0.49, "steeper"),
             (-0.6, (-0.7, -0.5), -0.71, "flatter"),
             (-0.6, (math.nan, math.nan), -0.5, "no interval"),
@@ -444,6 +445,10 @@ class TestBudget:
         assert "(objective 0.0100)" in budget(first, second).text
         apart = (Point(1000, (2.0,), samples=(7,)),)
         assert budget(first, Curve(**(vars(second) | {"points": apart}))) is None
+
+    def test_a_loss_of_zero_is_no_ratio(self):
+        assert budget(*self.pair((20.0, 0.0), (20.0, 0.0)[:1])) is None
+        assert budget(*self.pair((20.0, 7.0), (0.0, 0.0))) is None
 
     def test_silent_where_the_two_agree_or_there_is_one(self):
         first, second = self.pair((20.0, 7.0), (20.0, 7.5))

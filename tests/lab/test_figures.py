@@ -98,6 +98,15 @@ class TestNumbersBehindTheFigures:
         assert failing["replications"].to_list() == [4] * 4
         assert table.filter(pl.col("panel") == "1b")["failed"].sum() == 0
 
+    def test_a_failed_fit_does_not_count_even_with_a_loss(self, tmp_path):
+        results = one_curve(tmp_path, replications=2)
+        path = results.directory / "losses.parquet"
+        first = pl.col("replication") == 0
+        pl.read_parquet(path).with_columns(failed=first).write_parquet(path)
+        table = figure_table(read_results(results.directory).panels)
+        assert table["replications"].to_list() == [1, 1, 1]
+        assert table["failed"].to_list() == [1, 1, 1]
+
     def test_what_does_not_exist_is_null_and_never_nan(self, tmp_path):
         results = one_curve(tmp_path, sizes=(1000,), replications=1)
         row = figure_table(results.panels).row(0, named=True)
@@ -188,6 +197,22 @@ class TestAxes:
         assert sorted(arrows) == sorted(cut)
         feet = [segment[:, 1].min() for group in ax.collections for segment in group.get_segments()]
         np.testing.assert_allclose(sorted(feet), sorted([low] * len(cut) + whole))
+
+    def test_a_bar_that_would_stretch_the_axis_ends_in_an_arrow_too(self, tmp_path):
+        values = {1000: [0.667, 1.0, 1.333], 3162: [0.5, 0.5, 0.5]}
+        results = one_curve(
+            tmp_path,
+            sizes=(1000, 3162),
+            replications=3,
+            exact_values=values,
+            start_law=lambda _: 1.0,
+        )
+        (curve,) = results.panels[0].select(main=True)
+        assert 0 < bar(curve.points[0]).lower < 0.01
+        ax = overview(results.panels).axes[0]
+        assert ax.get_ylim()[0] == pytest.approx(0.5 / 8 / 1.25)
+        arrows = [line for line in ax.get_lines() if line.get_marker() == "v"]
+        assert [list(line.get_xdata()) for line in arrows] == [[1000]]
 
     def test_every_mean_lies_inside_the_axes(self, results):
         for name in ("figure1", "figure2"):

@@ -128,6 +128,10 @@ def test_curves_can_be_told_apart_by_what_the_switches_name(folder):
         curves = chart(panel)["curves"]
         names = ("name", "variant", "protocol", "start", "loss")
         assert len({tuple(c[k] for k in names) for c in curves}) == len(curves)
+        own = {c["loss"] for c in curves if c["quantity"] == "own"}
+        assert own == {"1": {"L3", "softmax"}, "2": {"L1"}, "t": {"expert"}}[panel.panel[0]]
+        others = {c["quantity"] for c in curves} - {"own"}
+        assert others == {"expert", "function"} - own
 
 
 def test_every_panel_has_its_words_and_values(read):
