@@ -1,12 +1,13 @@
 """The engine on toy tasks: order, determinism, failures, death of workers."""
 
-from pathlib import Path
+import contextlib
+import socket
 
 import polars as pl
 import pytest
 import torch
-from lab.toy_tasks import WORK, Toy
 
+from lab.toy_tasks import WORK, Toy
 from sigmoe._base.errors import InputError
 from sigmoe.lab._dask_pool import local_pool, remote_pool
 from sigmoe.lab._engine import SerialPool, run_tasks
@@ -123,3 +124,14 @@ def test_rows_are_written_with_the_schema(store):
     run([Toy(0)], store, SerialPool())
     file = next(store.tasks_directory.iterdir())
     assert pl.read_parquet(file).schema == TASKS
+
+
+def test_a_second_run_on_this_machine_is_not_disturbed_by_the_first():
+    with socket.socket() as first:
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Whoever has Dask's usual port already serves the test as well.
+        with contextlib.suppress(OSError):
+            first.bind(("", 8787))
+            first.listen()
+        with local_pool(1) as pool:
+            assert pool.workers == 1

@@ -66,7 +66,9 @@ def local_pool(workers: int) -> Iterator[DaskPool]:
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=None,
+                # Any free port, on this machine only: with None, Dask would want port 8787 of every
+                # network, which a second run on this machine could not have.
+                dashboard_address="127.0.0.1:0",
                 memory_limit=None,
                 silence_logs=logging.CRITICAL,
                 local_directory=folder,
