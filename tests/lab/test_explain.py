@@ -159,7 +159,12 @@ class TestVerdict:
                 "Measured slope −0.60; the paper’s −0.90 lies outside our 95 % interval, "
                 "−0.70 to −0.50: ours is flatter.",
             ),
-            (-0.6, None, "Measured slope −0.60; the paper prints none here."),
+            (
+                -0.6,
+                None,
+                "Measured slope −0.60, 95 % interval −0.70 to −0.50; there is no claim to compare "
+                "it with.",
+            ),
         ],
     )
     def test_sentences(self, slope, paper, text):
@@ -168,6 +173,10 @@ class TestVerdict:
     def test_sentence_without_interval(self):
         found = verdict(make(slope=-0.6, interval=(math.nan, math.nan)))
         assert found.text == "Measured slope −0.60, without an interval; the paper’s is −0.50."
+        found = verdict(make(slope=-0.6, interval=(math.nan, math.nan), paper=None))
+        assert found.text == (
+            "Measured slope −0.60, without an interval; there is no claim to compare it with."
+        )
 
     def test_sentence_without_slope_counts_the_sizes(self):
         found = verdict(make((20.0, 0.0), slope=math.nan))

@@ -1,9 +1,11 @@
 import math
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from matplotlib import style
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -174,6 +176,18 @@ class TestAxes:
             for name, s in zip(("ReLU", "linear"), slopes, strict=True)
         ]
         assert texts == expected
+
+    def test_the_key_stays_inside_the_figure(self, tmp_path, results):
+        with style.context(str(resources.files("sigmoe.lab") / "sigmoe.mplstyle")):
+            pictures = [overview(one_curve(tmp_path).panels), overview(results.panels[:2])]
+            pictures.append(detail(results.panels[0]))
+            for figure in pictures:
+                figure.draw_without_rendering()
+        for figure in pictures:
+            box = figure.legends[0].get_window_extent()
+            assert box.x0 >= 0
+            assert box.x1 <= figure.bbox.width
+            assert box.y1 <= min(ax.get_tightbbox().y0 for ax in figure.axes)
 
     def test_protocols_of_one_panel_and_reading_share_their_ends(self, results):
         figure = overview(panels_of(results, "figure2"))

@@ -229,6 +229,18 @@ def test_a_folder_of_figures_only_has_no_section_for_table_1(tmp_path):
     assert "#table" not in {a["href"] for a in Page(text).all("a")}
 
 
+def test_a_study_of_ones_own_is_not_compared_with_the_paper(tmp_path):
+    made = Synthetic()
+    made.add("mine", "relu", "L1", power(50.0, -0.5), figure="own", n_fitted=8)
+    text = write_report(made.write(tmp_path / "own")).read_text("utf-8")
+    assert "<h1>Slopes measured</h1>" in text
+    assert "Appendix D" not in text
+    assert "there is no claim to compare it with." in text
+    assert [
+        line["curve"].curve for line in page(read_results(tmp_path / "own"))["panels"][0]["glance"]
+    ] == ["relu"]
+
+
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(InputError) as caught:
         write_report(tmp_path)

@@ -39,20 +39,23 @@ def overview(panels: Sequence[Panel]) -> Figure:
     """
     variants = list(dict.fromkeys(v for panel in panels for v in panel.variants))
     columns = [(panel, protocol) for panel in panels for protocol in _protocols(panel)]
-    figure, grid = _grid(len(variants), len(columns), width=2.62)
+    keys = _keys([curve for panel in panels for curve in panel.curves])
+    figure, grid = _grid(len(variants), len(columns), width=2.62, across=0.52, keys=len(keys))
     for row, variant in zip(grid, variants, strict=True):
         for ax, (panel, protocol) in zip(row, columns, strict=True):
             curves = panel.select(variant, main=True)
             _fill(ax, panel, curves, protocol, f"{panel.panel}  {protocol}")
         row[0].set_ylabel(_row_label(variant))
-    _key(figure, [curve for panel in panels for curve in panel.curves])
+    _place_key(figure, keys)
     return figure
 
 
 def detail(panel: Panel) -> Figure:
     """Return one panel with all its readings: both protocols, then the function error."""
     protocols = _protocols(panel)
-    figure, grid = _grid(len(panel.variants), len(protocols) + 1, width=2.85)
+    keys = _keys(panel.curves)
+    shape = len(panel.variants), len(protocols) + 1
+    figure, grid = _grid(*shape, width=2.8, across=0.68, keys=len(keys))
     for row, variant in zip(grid, panel.variants, strict=True):
         for ax, protocol in zip(row[:-1], protocols, strict=True):
             curves = panel.select(variant, main=True)
@@ -62,30 +65,42 @@ def detail(panel: Panel) -> Figure:
         errors = panel.select(variant, loss="function")
         _fill(row[-1], panel, errors, protocols[-1], f"{panel.panel}  function, {protocols[-1]}")
         row[-1].set_ylabel(r"$\Vert \hat f - \mathrm{target} \Vert$")
-    _key(figure, panel.curves)
+    _place_key(figure, keys)
     return figure
 
 
-def _grid(rows: int, columns: int, width: float) -> tuple[Figure, list[list[Axes]]]:
-    """Return axes at fixed places, in inches: a solver for the layout would double the time."""
-    height, left, right, top, bottom = 2.35, 0.95, 0.15, 0.62, 0.82
-    across, down = 0.52, 1.08
-    total = (
-        left + columns * width + (columns - 1) * across + right,
-        top + rows * height + (rows - 1) * down + bottom,
-    )
-    figure = Figure(figsize=total)
-    grid = []
-    for row in range(rows):
-        low = bottom + (rows - 1 - row) * (height + down)
-        places = [(left + k * (width + across), low, width, height) for k in range(columns)]
-        grid.append(
-            [
-                figure.add_axes((x / total[0], y / total[1], w / total[0], h / total[1]))
-                for x, y, w, h in places
-            ]
-        )
+def _grid(
+    rows: int, columns: int, width: float, across: float, keys: int
+) -> tuple[Figure, list[list[Axes]]]:
+    """Return axes at fixed places, in inches: a solver for the layout would double the time.
+
+    `width` is that of an axes, `across` the gap between two, `keys` the entries of the key below.
+    """
+    height, left, right, top, down = 2.35, 0.95, 0.15, 0.62, 1.08
+    total_width = left + columns * width + (columns - 1) * across + right
+    bottom = 0.62 + 0.2 * math.ceil(keys / _key_columns(total_width))
+    total_height = top + rows * height + (rows - 1) * down + bottom
+    figure = Figure(figsize=(total_width, total_height))
+    grid = [
+        [
+            figure.add_axes(
+                (
+                    (left + column * (width + across)) / total_width,
+                    (bottom + (rows - 1 - row) * (height + down)) / total_height,
+                    width / total_width,
+                    height / total_height,
+                )
+            )
+            for column in range(columns)
+        ]
+        for row in range(rows)
+    ]
     return figure, grid
+
+
+def _key_columns(width: float) -> int:
+    """Return how many entries of the key stand side by side on a figure of that many inches."""
+    return max(1, int((width - 0.6) / 1.75))
 
 
 def _row_label(variant: Variant) -> str:
@@ -154,9 +169,13 @@ def _fill(ax: Axes, panel: Panel, curves: Sequence[Curve], protocol: str, title:
     )
 
 
-def _key(figure: Figure, curves: Sequence[Curve]) -> None:
-    handles = key_handles(
+def _keys(curves: Sequence[Curve]) -> list[Line2D]:
+    return key_handles(
         random=any(c.start == "random" for c in curves),
         failed=any(p.failed for c in curves for p in c.points),
     )
-    figure.legend(handles=handles, loc="lower center", ncols=len(handles), borderaxespad=0.8)
+
+
+def _place_key(figure: Figure, handles: Sequence[Line2D]) -> None:
+    columns = min(len(handles), _key_columns(figure.get_figwidth()))
+    figure.legend(handles=handles, loc="lower center", ncols=columns, borderaxespad=0.8)

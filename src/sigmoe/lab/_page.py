@@ -35,6 +35,8 @@ def page(results: Results) -> _Json:
         "studies": [_study(study) for study in results.studies],
         "panels": [_panel(panel, titles) for panel in drawn],
         "table_panels": [_panel(panel, titles) for panel in tabled],
+        "claimed": any(row["paper_slope"] is not None for row in results.slopes.rows(named=True)),
+        "of_paper": any(panel.figure in ("figure1", "figure2") for panel in drawn),
         "charts": {panel_id(panel): chart(panel) for panel in drawn},
         "slopes": slope_lines(results.panels, results.slopes.rows(named=True)),
         "run": _run(results),
@@ -151,7 +153,7 @@ def _panel(panel: Panel, titles: dict[tuple[str, str], str]) -> _Json:
         "panel": panel.panel,
         "title": titles.get((panel.figure, panel.panel), panel.panel),
         "readings": explain_panel(panel),
-        "glance": [_glance(curve) for curve in _claimed(panel)],
+        "glance": [_glance(curve) for curve in _first_reading(panel)],
         "values": [
             {"curve": curve, "point": point, "bar": bar(point)}
             for curve in panel.curves
@@ -161,12 +163,15 @@ def _panel(panel: Panel, titles: dict[tuple[str, str], str]) -> _Json:
     }
 
 
-def _claimed(panel: Panel) -> list[Curve]:
-    """Return the curves of the first reading that the paper prints a slope for."""
-    curves = panel.select(panel.variants[0], main=True, start="near-truth")
-    order = list(PROTOCOLS)
-    claimed = [c for c in curves if any(s.paper is not None for s in c.slopes.values())]
-    return sorted(claimed, key=lambda c: (panel.names.index(c.curve), order.index(c.protocol)))
+def _first_reading(panel: Panel) -> list[Curve]:
+    """Return the curves of the first reading that have a row of slopes, protocols together."""
+    curves = panel.select(panel.variants[0], main=True)
+    near = [c for c in curves if c.start == "near-truth"] or curves
+    order = {name: place for place, name in enumerate(PROTOCOLS)}
+    return sorted(
+        (c for c in near if PAPER_STATISTIC in c.slopes),
+        key=lambda c: (panel.names.index(c.curve), order.get(c.protocol, len(order)), c.protocol),
+    )
 
 
 def _glance(curve: Curve) -> _Json:

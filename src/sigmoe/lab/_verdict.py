@@ -60,7 +60,10 @@ def judgement(curve: Curve) -> str:
 
 _VERDICTS = {
     "no slope": "There is no slope: the number of sizes with a mean loss above zero is {sizes}.",
-    "no claim": "Measured slope {slope}; the paper prints none here.",
+    "no claim": "Measured slope {slope}, 95 % interval {low} to {high}; there is no claim to "
+    "compare it with.",
+    "no claim, no interval": "Measured slope {slope}, without an interval; there is no claim to "
+    "compare it with.",
     "no interval": "Measured slope {slope}, without an interval; the paper's is {paper}.",
     "inside": "Measured slope {slope}; the paper's {paper} lies inside our 95 % interval, "
     "{low} to {high}.",
@@ -78,6 +81,8 @@ def verdict(curve: Curve) -> Finding:
         usable = sum(point.mean > 0 for point in curve.measured)
         evidence = [Evidence("sizes", usable, curve.where, "count")]
         return Finding("verdict", "verdict", _VERDICTS[word], tuple(evidence))
+    if word == "no claim" and math.isnan(curve.slopes[PAPER_STATISTIC].ci_low):
+        word = "no claim, no interval"
     return Finding("verdict", "verdict", _VERDICTS[word], slope_evidence(curve))
 
 
