@@ -22,13 +22,12 @@ from sigmoe.lab._explain import (
     flat_atoms,
     heavy_tails,
     ill_determined,
-    non_asymptotic,
-    size_of_truth,
     start_noise,
 )
 from sigmoe.lab._narrative import explain_curve, explain_panel
 from sigmoe.lab._panels import Panel
 from sigmoe.lab._read import read_results
+from sigmoe.lab._sizes import function_transient, non_asymptotic, size_of_truth
 from sigmoe.lab._verdict import contrast, judgement, tally, undecided, verdict
 from sigmoe.lab._view import Curve, Point, Slope, log_slope
 from synthetic_results import paper_like
@@ -403,6 +402,36 @@ class TestSizeOfTruth:
         assert size_of_truth(make((94.0, 11.0), truth_size=size)) is None
 
 
+class TestFunctionTransient:
+    FAST = make((0.17, 0.034), loss="function", main=False, paper=None)
+
+    def test_a_function_error_that_falls_faster_than_any_rate(self):
+        found = function_transient(make((90.0, 10.0)), self.FAST)
+        assert found.role == "cause"
+        assert found.text == (
+            "Sizes: the function error falls from 0.170 at n = 1,000 to 0.0340 at n = 10,000, with "
+            "slope −0.70. In long samples it has −0.50, so these sizes are not yet asymptotic, and "
+            "the slope −0.95 of this loss is no rate."
+        )
+
+    def test_residuals_below_the_noise_say_why(self):
+        columns = {"objectives": ((0.0043,) * 2, (0.0095,) * 2)}
+        curve = make((90.0, 10.0), points=columns, noise_variance=0.01)
+        assert function_transient(curve, self.FAST).text.endswith(
+            " is no rate. At n = 1,000 the residuals have 43 % of the noise variance: the fits "
+            "follow the noise."
+        )
+
+    def test_it_does_not_explain_a_flatter_slope(self):
+        assert function_transient(make((90.0, 80.0)), self.FAST).role == "context"
+
+    def test_silent_otherwise(self):
+        usual = make((0.17, 0.05), loss="function", main=False)
+        assert function_transient(make((90.0, 10.0)), usual) is None
+        assert function_transient(make((90.0, 10.0)), None) is None
+        assert function_transient(self.FAST, self.FAST) is None
+
+
 class TestBudget:
     def pair(self, mine, peer, **options):
         columns = {"start_values": ((0.3,) * 2,) * 2}
@@ -636,7 +665,7 @@ class TestNarrative:
         paragraph = explain_curve(curve, Panel("figure2", "2a", (curve,)))
         assert [f.rule for f in paragraph.findings] == ["verdict", "unexplained"]
         assert paragraph.findings[1].text == (
-            "None of the 15 checks that this report makes explains the difference."
+            "None of the 16 checks that this report makes explains the difference."
         )
 
     def test_a_slope_inside_needs_no_explanation(self):

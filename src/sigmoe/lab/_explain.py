@@ -21,10 +21,6 @@ SLOPE_STEP = 0.1
 CARRIES = 0.4
 #: A fit whose loss is within these multiples of its start's has the start showing through.
 NEAR_START = (0.5, 1.5)
-#: Ratios to the Fisher prediction within which a loss is said to follow it.
-FOLLOWS = (0.85, 1.15)
-#: From this part of the truth's own size on, a loss says little but noise.
-NOISE = 0.5
 #: Ratio of two protocols' losses, on either side of one, from which they are said to differ.
 DIFFERS = 1.25
 #: Ratio of mean to median from which large losses are said to carry the mean.
@@ -107,72 +103,6 @@ def start_noise(curve: Curve) -> Finding | None:
         )
         return Finding("start_noise", "context", text, evidence)
     return None
-
-
-def non_asymptotic(curve: Curve) -> Finding | None:
-    """Compare with the Fisher prediction: what it leaves over is the distance to asymptotics."""
-    points = [p for p in curve.measured if p.predicted and p.mean > 0]
-    if len(points) < 2:
-        return None
-
-    def ratio(p: Point) -> float:
-        return p.mean / p.predicted if p.predicted else math.nan
-
-    first, last = points[0], points[-1]
-    excess = curve_slope(curve, ratio)
-    source = curve.where + " / predictions.parquet: value"
-    evidence = (
-        Evidence("n_first", first.n, source, "count"),
-        Evidence("n_last", last.n, source, "count"),
-        Evidence("first", ratio(first), source, "times"),
-        Evidence("last", ratio(last), source, "times"),
-        Evidence("excess", excess, source + ", log-log slope", "slope"),
-        Evidence(
-            "predicted",
-            curve_slope(curve, lambda p: p.predicted or math.nan),
-            "predictions.parquet: value, log-log slope",
-            "slope",
-        ),
-    )
-    if all(FOLLOWS[0] <= ratio(p) <= FOLLOWS[1] for p in points):
-        text = (
-            "Fisher information: the losses follow its prediction ({first} times at n = {n_first}, "
-            "{last} times at n = {n_last}), whose slope is {predicted}."
-        )
-        return Finding("non_asymptotic", "context", text, evidence)
-    text = (
-        "Sizes: Fisher information predicts a slope of {predicted}. The loss is {first} times the "
-        "prediction at n = {n_first} and {last} times at n = {n_last}, which adds {excess} to the "
-        "slope: these sizes are not all asymptotic."
-    )
-    adds = abs(excess) >= SLOPE_STEP and excess * gap(curve) > 0
-    return Finding("non_asymptotic", "cause" if adds else "context", text, evidence)
-
-
-def size_of_truth(curve: Curve) -> Finding | None:
-    """Compare the loss with the size of the truth: near it, a fit knows little of the truth."""
-    points = [p for p in curve.measured if p.mean > 0]
-    if not points or not points[0].mean >= NOISE * curve.truth_size:
-        return None
-    first, last = points[0], points[-1]
-    evidence = (
-        Evidence("n_first", first.n, curve.where, "count"),
-        Evidence("loss_first", first.mean, curve.where),
-        Evidence("size", curve.truth_size, "tasks: norms of truth_A, truth_b, truth_c, truth_eta"),
-        Evidence("first", first.mean / curve.truth_size, curve.where, "times"),
-        Evidence("n_last", last.n, curve.where, "count"),
-        Evidence("last", last.mean / curve.truth_size, curve.where, "times"),
-    )
-    # Fits that stopped early have their start's loss, however small the sample.
-    converged = curve.protocol == "converged"
-    text = (
-        "Scale: the truth itself measures {size} in this loss. At n = {n_first} the fits are "
-        "{loss_first} away, {first} times that, and at n = {n_last} {last} times: where the ratio "
-        "is near one or above, the loss says noise and not a rate."
-    )
-    return Finding(
-        "size_of_truth", "cause" if converged and gap(curve) < 0 else "context", text, evidence
-    )
 
 
 def budget(curve: Curve, other: Curve | None) -> Finding | None:

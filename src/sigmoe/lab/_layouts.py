@@ -110,7 +110,7 @@ def _row_label(variant: Variant) -> str:
 def forest(panels: Sequence[Panel]) -> Figure:
     """Return the slopes of a table's cells with their intervals, and the slopes it claims."""
     rows = slope_rows(panels)
-    figure = Figure(figsize=(6.8, 1.0 + 0.26 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(6.8, 1.35 + 0.26 * len(rows)), layout="constrained")
     ax = figure.subplots()
     gates = sorted({_gate(curve) for curve, _ in rows})
     for k, (curve, slope) in enumerate(rows):
@@ -121,8 +121,13 @@ def forest(panels: Sequence[Panel]) -> Figure:
         ax.plot(slope.slope, y, marker=MARKERS[slot % len(MARKERS)], color=colour)
         if slope.paper is not None:
             ax.plot(slope.paper, y, marker="|", markersize=13, markeredgewidth=1.6, color="black")
-    labels = [f"{c.curve}, N = {c.n_fitted}, {c.protocol}" for c, _ in rows]
-    ax.set_yticks(range(len(rows)), labels[::-1])
+    settings = [f"N = {c.n_fitted}, {c.protocol}" for c, _ in rows]
+    same = len(set(settings)) == 1
+    names = [
+        c.curve if same else f"{c.curve}, {s}" for (c, _), s in zip(rows, settings, strict=True)
+    ]
+    ax.set_title(settings[0] if same else "", loc="left")
+    ax.set_yticks(range(len(rows)), names[::-1])
     ax.set_ylim(-0.7, len(rows) - 0.3)
     ax.set_xlabel("slope of log mean loss on log $n$")
     ax.axvline(0.0, color="#5b636d", linewidth=0.7)
@@ -148,6 +153,7 @@ def _fill(ax: Axes, panel: Panel, curves: Sequence[Curve], protocol: str, title:
     """Draw the near-truth curves of one protocol, and the random starts on top."""
     box = limits(curves)
     near = [c for c in curves if c.protocol == protocol and c.start == "near-truth"]
+    near.sort(key=lambda c: c.curve)
     ax.set_title(title, loc="left", pad=8 + 10 * max(1, len(near)))
     if box is None or not near:
         # The frame goes, the label of the row stays.

@@ -20,11 +20,10 @@ from sigmoe.lab._explain import (
     flat_atoms,
     heavy_tails,
     ill_determined,
-    non_asymptotic,
-    size_of_truth,
     start_noise,
 )
 from sigmoe.lab._panels import Panel, Variant
+from sigmoe.lab._sizes import function_transient, non_asymptotic, size_of_truth
 from sigmoe.lab._verdict import contrast, judgement, tally, undecided, verdict
 from sigmoe.lab._view import Curve
 
@@ -85,7 +84,7 @@ def explain_panel(panel: Panel) -> tuple[Reading, ...]:
 def _reading(panel: Panel, variant: Variant) -> Reading:
     curves = panel.select(variant, main=True)
     near = [curve for curve in curves if curve.start == "near-truth"] or list(curves)
-    near.sort(key=lambda c: (c.protocol == "converged", c.protocol))
+    near.sort(key=lambda c: (c.protocol == "converged", c.protocol, c.curve))
     summary = [tally(near), *_contrasts(near)]
     paragraphs = tuple(explain_curve(curve, panel) for curve in near)
     shared = _shared(paragraphs)
@@ -149,6 +148,7 @@ def explain_curve(curve: Curve, panel: Panel) -> Paragraph:
         start_noise(curve),
         size_of_truth(curve),
         non_asymptotic(curve),
+        function_transient(curve, panel.sibling(curve, loss="function")),
         budget(curve, panel.sibling(curve, protocol=other_protocol)),
         ill_determined(curve, panel.sibling(curve, loss="function")),
         heavy_tails(curve),

@@ -160,6 +160,8 @@ class Curve:
         Atoms (from 0) whose true gate is constant: A = b = c = 0.
     truth_size : float
         The loss's own measure of the truth (sum of the norms of its blocks); NaN if unknown.
+    noise_variance : float
+        Variance of the noise in the samples; NaN if unknown.
     regular, reason : bool or None, str
         Whether the Fisher information predicts this curve and, if not, why.
     """
@@ -178,6 +180,7 @@ class Curve:
     slopes: dict[str, Slope] = field(default_factory=dict)
     zero_gates: tuple[int, ...] = ()
     truth_size: float = math.nan
+    noise_variance: float = math.nan
     regular: bool | None = None
     reason: str = ""
 
