@@ -6,12 +6,12 @@ import sys
 
 import polars as pl
 import pytest
-from lab.toy_tasks import WORK, Toy, row
-from lab.tiny import tiny_study
 
+from lab.tiny import tiny_study
+from lab.toy_tasks import WORK, Toy, row
 from sigmoe._base.errors import StoreError
 from sigmoe.lab import _store
-from sigmoe.lab._store import Store, write_atomically
+from sigmoe.lab._store import Store
 
 ID = "0123456789abcdef0123456789abcdef"
 
@@ -81,7 +81,9 @@ def test_a_damaged_task_is_named(tmp_path):
     with Store.create(tmp_path, [tiny_study()]) as store:
         file = store.tasks_directory / f"{ID}.parquet"
         file.write_bytes(b"not parquet")
-        with pytest.raises(StoreError, match=r"^.*parquet must be a stored task; got '.*'\. Delete"):
+        with pytest.raises(
+            StoreError, match=r"^.*parquet must be a stored task; got '.*'\. Delete"
+        ):
             store.read([ID])
 
 
@@ -144,16 +146,17 @@ def test_two_runs_cannot_share_a_folder(tmp_path):
 
 def test_an_error_inside_a_run_is_not_blamed_on_the_folder(tmp_path):
     with (
-        pytest.raises(OSError, match="^somewhere else$"),
+        pytest.raises(OSError, match="somewhere else"),
         Store.create(tmp_path, [tiny_study()]),
     ):
         raise OSError("somewhere else")
 
 
-@pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir()], ids=["missing", "empty"])
+@pytest.mark.parametrize("make", ["missing", "empty"])
 def test_reading_what_is_no_results_folder(tmp_path, make):
     path = tmp_path / "x"
-    make(path)
+    if make == "empty":
+        path.mkdir()
     with pytest.raises(StoreError) as caught:
         Store.existing(path)
     assert str(caught.value) == (

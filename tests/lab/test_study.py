@@ -5,8 +5,8 @@ import math
 from pathlib import Path
 
 import pytest
-from lab.tiny import tiny_data, tiny_study
 
+from lab.tiny import tiny_data, tiny_study
 from sigmoe._base.errors import InputError
 from sigmoe.lab import _study
 from sigmoe.lab._builtin import builtin_study
@@ -289,8 +289,7 @@ def test_a_file_that_is_no_toml(tmp_path):
     with pytest.raises(InputError) as caught:
         load_study(path)
     assert str(caught.value) == (
-        "bad.toml must be valid TOML; got 'Invalid value (at line 1, column 8)'. "
-        "Correct that line."
+        "bad.toml must be valid TOML; got 'Invalid value (at line 1, column 8)'. Correct that line."
     )
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match=r"got '.*bad\.toml' \(not UTF-8\)\."):

@@ -5,12 +5,20 @@ import subprocess
 import sys
 
 import pytest
-from lab.tiny import tiny_data, tiny_study
 
+from lab.tiny import tiny_data, tiny_study
 from sigmoe.lab._builtin import builtin_study
 from sigmoe.lab._plan import plan_study, tasks_of
 from sigmoe.lab._study_file import parse_study
-from sigmoe.lab._tasks import FirstOrder, FitTask, LeastSquares, Model, ProjectTask, Start, TruthSpec
+from sigmoe.lab._tasks import (
+    FirstOrder,
+    FitTask,
+    LeastSquares,
+    Model,
+    ProjectTask,
+    Start,
+    TruthSpec,
+)
 
 TRUTH = TruthSpec("sigmoid", "full", "relu", 8, 8, "dense", 2, 2025)
 TASK = FitTask(
@@ -94,9 +102,10 @@ def test_the_number_of_zero_gates_matters_where_there_are_any():
 
 def test_a_projection_is_known_by_its_effort():
     model = Model("sigmoid", "full", "relu", 9)
-    task = ProjectTask(TRUTH, model, 4, 1000, 0.01)
+    task = ProjectTask(TRUTH, model, 4, 1000, 100, 0.01)
     assert task.task_id != dataclasses.replace(task, n_starts=5).task_id
     assert task.task_id != dataclasses.replace(task, n_points=2000).task_id
+    assert task.task_id != dataclasses.replace(task, max_iterations=200).task_id
     assert task.task_id == dataclasses.replace(task, noise_variance=0.1).task_id
 
 

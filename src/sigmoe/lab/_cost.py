@@ -16,14 +16,18 @@ _OVERHEAD = 3e-3
 _ELEMENT = 2e-8
 #: Iterations that least squares needs from near the truth, and from random starts.
 _NEAR, _RANDOM, _RACE = 25, 50, 12
+#: Iterations that each fit of an approximation needs.
+_APPROXIMATION = 100
 
 
 def cost(task: AnyTask) -> float:
     """Return a rough number of seconds on one core."""
     dim, model = task.truth.dim, task.model
     if isinstance(task, ProjectTask):
-        iteration = _newton(dim, model.n_fitted, task.n_points)
-        return task.n_starts * _RANDOM * iteration
+        coarse, fine = (
+            _newton(dim, model.n_fitted, n) for n in (task.n_points // 4, task.n_points)
+        )
+        return task.n_starts * min(_APPROXIMATION, task.max_iterations) * (coarse + fine)
     if isinstance(task.optimiser, FirstOrder):
         return task.optimiser.steps * _gradient(dim, model.n_fitted, task.n)
     limit = task.optimiser.max_iterations

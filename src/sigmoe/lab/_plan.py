@@ -120,7 +120,9 @@ def _plan_curve(
     if curve.target == "best-approximation":
         effort = study.approximation
         noise = study.study.noise_variance
-        approximation = ProjectTask(truth, model, effort.n_starts, effort.n_points, noise)
+        approximation = ProjectTask(
+            truth, model, effort.n_starts, effort.n_points, effort.max_iterations, noise
+        )
     protocol = dict(study.study.protocols)[runs[0].protocol]
     near = "truth" if approximation is None else approximation.task_id
     tasks = [

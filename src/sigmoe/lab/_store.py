@@ -144,6 +144,12 @@ class Store:
         with _explained(path):
             write_atomically(path, parquet_bytes(frame))
 
+    def write_table(self, name: str, data: bytes) -> None:
+        """Write a table that was derived from the tasks."""
+        path = self.directory / name
+        with _explained(path):
+            write_atomically(path, data)
+
     def read(self, task_ids: Iterable[str]) -> pl.DataFrame:
         """Return the rows of those tasks that are finished, sorted by hash."""
         wanted = sorted(set(task_ids) & self.done())

@@ -158,8 +158,11 @@ class Approximation:
 
     n_starts: int = field(default=8, metadata=item(_COUNT, "Give the number of starts."))
     n_points: int = field(
-        default=20_000,
+        default=2**14,
         metadata=item(_COUNT, "Give the number of points that stand for the population."),
+    )
+    max_iterations: int = field(
+        default=200, metadata=item(_COUNT, "Cap the iterations of one start's fits.")
     )
 
 

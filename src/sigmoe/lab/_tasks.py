@@ -144,6 +144,7 @@ class ProjectTask:
     model: Model
     n_starts: int
     n_points: int
+    max_iterations: int
     noise_variance: float = dataclasses.field(compare=False)  # a label; the population has none
 
     kind = "project"
@@ -158,6 +159,7 @@ class ProjectTask:
             "model": dataclasses.asdict(self.model),
             "n_starts": self.n_starts,
             "n_points": self.n_points,
+            "max_iterations": self.max_iterations,
         }
 
     @cached_property
