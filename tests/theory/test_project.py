@@ -97,7 +97,7 @@ def test_another_distribution_of_the_inputs():
     def far(rng: np.random.Generator, n: int) -> np.ndarray:
         return rng.uniform(3.0, 5.0, size=(n, 1))
 
-    found = project(TRUTH, SIGMOID, 2, n_starts=4, n_points=512, sampler=far)
+    found = project(TRUTH, SIGMOID, 1, n_starts=2, n_points=256, sampler=far)
     distance = float(function_distance(found.members[0], TRUTH, sampler=far, n_points=2**13))
     assert distance == pytest.approx(found.distances[0], rel=0.2, abs=1e-5)
 

@@ -44,9 +44,9 @@ def alignment(fit, member):
     return float(distance(Atoms.of(fit), Atoms.of(member)).sum())
 
 
-@pytest.mark.parametrize("n_outputs", [None, 2])
-@pytest.mark.parametrize("score", ["full", "partial", "linear"])
-@pytest.mark.parametrize("extra", [1, 2])
+@pytest.mark.parametrize(
+    ("score", "n_outputs", "extra"), [("full", None, 1), ("partial", 2, 2), ("linear", 2, 1)]
+)
 @pytest.mark.parametrize("expert", list(DENSE))
 def test_every_member_is_the_truths_function(expert, extra, score, n_outputs):
     architecture = Architecture(dim=2, expert=expert, score=score, n_outputs=n_outputs)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
-from torch.linalg import vector_norm
+from torch import Tensor, cdist
 
 from sigmoe.moe import MixingMeasure
 
@@ -88,17 +87,23 @@ def pair_norms(fitted: AtomBlocks, truth: AtomBlocks, dim: int) -> PairNorms:
     dim : int
         Input dimension, where alpha ends within eta.
     """
-
-    def difference(ours: Tensor, theirs: Tensor) -> Tensor:
-        return ours.unsqueeze(-3) - theirs.unsqueeze(-2)
-
-    eta = difference(fitted.eta, truth.eta)
-    by_column = eta.unflatten(-1, (fitted.eta_columns, -1))
-    cuts = (slice(0, dim), *(slice(k, k + 1) for k in range(dim, by_column.shape[-1])))
+    ours = fitted.eta.unflatten(-1, (fitted.eta_columns, -1))
+    theirs = truth.eta.unflatten(-1, (truth.eta_columns, -1))
+    cuts = (slice(0, dim), *(slice(k, k + 1) for k in range(dim, ours.shape[-1])))
     return PairNorms(
-        A=vector_norm(difference(fitted.A, truth.A), dim=-1),
-        b=vector_norm(difference(fitted.b, truth.b), dim=-1),
-        c=difference(fitted.c, truth.c).squeeze(-1).abs(),
-        eta=vector_norm(eta, dim=-1),
-        eta_parts=tuple(vector_norm(by_column[..., cut], dim=(-2, -1)) for cut in cuts),
+        A=pair_distance(fitted.A, truth.A),
+        b=pair_distance(fitted.b, truth.b),
+        c=pair_distance(fitted.c, truth.c),
+        eta=pair_distance(fitted.eta, truth.eta),
+        eta_parts=tuple(
+            pair_distance(ours[..., cut].flatten(-2), theirs[..., cut].flatten(-2)) for cut in cuts
+        ),
     )
+
+
+def pair_distance(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Return the distances (*batch, N*, N) of vectors (*batch, N, D) to (*batch, N*, D).
+
+    Differences first, never by the expanded square, which would lose small distances.
+    """
+    return cdist(theirs, ours, compute_mode="donot_use_mm_for_euclid_dist")

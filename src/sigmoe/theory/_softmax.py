@@ -41,9 +41,8 @@ def translated_loss(
     w, v = ours.c.squeeze(-1).softmax(dim=-1), theirs.c.squeeze(-1).softmax(dim=-1)
     weighted = kind == "softmax"
 
-    def value(norms: PairNorms, cells: Tensor, part: slice) -> Tensor:
-        weights = (w[part].unsqueeze(1), v[part].unsqueeze(1))
-        parts = formula(Comparison(norms, cells, over(cells), *weights))
+    def value(norms: PairNorms, cells: Tensor, rows: Tensor) -> Tensor:
+        parts = formula(Comparison(norms, cells, over(cells), w[rows], v[rows]))
         return torch.stack(list(parts.values())).sum(dim=(0, -1))
 
     rule = Rule(value, w if weighted else torch.ones_like(w), over, moves_c=not weighted)

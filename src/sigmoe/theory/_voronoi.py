@@ -74,9 +74,12 @@ def voronoi_loss(
     counts in both cells. True atoms that agree in (A, b, eta) should be merged first.
 
     Softmax gates do not see a common translation of all atoms. For them "softmax", L3 and L5 are
-    the minimum over that translation, jointly with the cells ("softmax" after both sides are
-    scaled to sum exp(c) = 1). For given cells that minimum is exact; over the cells it is the
-    best of the N N* + 2 translations tried and of alternation from the eight best of them.
+    the smallest value over that translation, with which the cells move ("softmax" after both sides
+    are scaled to sum exp(c) = 1). For given cells the minimum is exact, also where it lies at the
+    boundary of the translations that keep these cells: then it is approached, not attained. Which
+    cells are looked at follows from N N* + 2 trial translations and the minima that they lead to;
+    for fits near the truth that settles it, for measures that have little in common smaller values
+    can be missed.
 
     Examples
     --------
