@@ -28,7 +28,7 @@ from sigmoe.lab._narrative import explain_curve, explain_panel
 from sigmoe.lab._panels import Panel
 from sigmoe.lab._read import read_results
 from sigmoe.lab._sizes import function_transient, non_asymptotic, size_of_truth
-from sigmoe.lab._verdict import contrast, judgement, tally, undecided, verdict
+from sigmoe.lab._verdict import contrast, judgement, tally, undecided, verdict, wide
 from sigmoe.lab._view import Curve, Point, Slope, log_slope
 from synthetic_results import paper_like
 
@@ -186,9 +186,16 @@ class TestVerdict:
     def test_tally(self):
         curves = [make(slope=-0.6, paper=paper) for paper in (-0.6, -0.2, -0.9, None)]
         assert tally(curves).text == (
-            "The paper’s slope lies inside our interval for 1 of 3 curves; ours is steeper for 1 "
-            "and flatter for 1."
+            "The paper’s slope lies inside our interval for 1 of 3 curves (0 of these intervals "
+            "are too wide to tell); ours is steeper for 1 and flatter for 1."
         )
+
+    def test_wide_intervals_are_counted_apart(self):
+        curves = [make(slope=-0.6, interval=(-1.5, 0.3)), make(slope=-0.6), make(slope=-0.6)]
+        assert "for 3 of 3 curves (1 of these intervals are too wide" in tally(curves).text
+        assert [wide(curve) for curve in curves] == [True, False, False]
+        assert not wide(make(slope=-0.6, interval=(math.nan, math.nan)))
+        assert not wide(make(slopes={}))
 
     def test_nothing_to_tally(self):
         assert tally([make(paper=None)]) is None
@@ -274,10 +281,10 @@ class TestFlatAtoms:
         found = flat_atoms(curve)
         assert found.role == "cause"
         assert found.text == (
-            "Flat atoms: atoms 7 and 8, whose true gate is constant, carry 75 % of the loss at "
-            "n = 10,000. From n = 1,000 on their part goes from 8.00 to 9.00 (slope 0.05), that of "
-            "the other atoms from 12.0 to 3.00 (−0.60). The data do not identify these atoms well, "
-            "so their part need not fall."
+            "Flat atoms: atoms 6 and 7 (counted from zero), whose true gate is constant, carry "
+            "75 % of the loss at n = 10,000. From n = 1,000 on their part goes from 8.00 to 9.00 "
+            "(slope 0.05), that of the other atoms from 12.0 to 3.00 (−0.60). The data do not "
+            "identify these atoms well, so their part need not fall."
         )
 
     def test_fits_with_an_empty_cell_do_not_count(self):
@@ -625,7 +632,11 @@ class TestContext:
 
     def test_reason_without_prediction(self):
         found = not_regular(make(regular=False, reason="rank 412 of 432.; atoms 7, 8."))
-        assert found.text == "No Fisher prediction: rank 412 of 432; atoms 7, 8."
+        assert found.text == (
+            "No Fisher prediction: rank 412 of 432; atoms 7, 8 (atoms are counted from zero)."
+        )
+        found = not_regular(make(regular=False, reason="over-specified"))
+        assert found.text == "No Fisher prediction: over-specified."
         assert not_regular(make(regular=True)) is None
         assert not_regular(make(regular=None)) is None
 

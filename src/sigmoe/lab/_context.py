@@ -151,6 +151,8 @@ def not_regular(curve: Curve) -> Finding | None:
     if curve.regular is not False or not curve.reason:
         return None
     reason = curve.reason.replace(".;", ";").rstrip(".")
+    if " atom" in reason:
+        reason += " (atoms are counted from zero)"
     evidence = (Evidence("reason", reason, "predictions.parquet: reason", "text"),)
     return Finding("not_regular", "context", "No Fisher prediction: {reason}.", evidence)
 

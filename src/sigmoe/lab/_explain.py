@@ -61,10 +61,10 @@ def flat_atoms(curve: Curve) -> Finding | None:
         Evidence("rest_slope", slopes[1], source + ", log-log slope", "slope"),
     )
     text = (
-        "Flat atoms: atoms {atoms}, whose true gate is constant, carry {share} of the loss at "
-        "n = {n}. From n = {n_first} on their part goes from {flat_first} to {flat_last} (slope "
-        "{flat_slope}), that of the other atoms from {rest_first} to {rest_last} ({rest_slope}). "
-        "The data do not identify these atoms well, so their part need not fall."
+        "Flat atoms: atoms {atoms} (counted from zero), whose true gate is constant, carry "
+        "{share} of the loss at n = {n}. From n = {n_first} on their part goes from {flat_first} "
+        "to {flat_last} (slope {flat_slope}), that of the other atoms from {rest_first} to "
+        "{rest_last} ({rest_slope}). The data do not identify these atoms well, so their part need not fall."
     )
     return Finding("flat_atoms", "cause" if gap(curve) > 0 else "context", text, evidence)
 
@@ -220,5 +220,5 @@ def heavy_tails(curve: Curve) -> Finding | None:
 
 
 def _enumerate(atoms: tuple[int, ...]) -> str:
-    names = [str(j + 1) for j in atoms]
+    names = [str(j) for j in atoms]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from sigmoe.lab._draw import (
@@ -133,9 +134,11 @@ def forest(panels: Sequence[Panel]) -> Figure:
     ax.axvline(0.0, color="#5b636d", linewidth=0.7)
     claimed = Line2D([], [], ls="none", marker="|", color="black", ms=11, mew=1.6, label="Table 1")
     measured = Line2D([], [], marker="o", color="#5b636d", lw=2.2, label="measured, 95 % interval")
-    figure.legend(
-        handles=[measured, claimed], loc="outside lower center", ncols=2, borderaxespad=0.8
-    )
+    handles = [measured, claimed]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, borderaxespad=0.9)
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(h_pad=0.12)
     return figure
 
 

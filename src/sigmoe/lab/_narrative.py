@@ -24,7 +24,7 @@ from sigmoe.lab._explain import (
 )
 from sigmoe.lab._panels import Panel, Variant
 from sigmoe.lab._sizes import function_transient, non_asymptotic, size_of_truth
-from sigmoe.lab._verdict import contrast, judgement, tally, undecided, verdict
+from sigmoe.lab._verdict import contrast, judgement, tally, undecided, verdict, wide
 from sigmoe.lab._view import Curve
 
 _ORDER = {"verdict": 0, "cause": 1, "context": 2}
@@ -41,6 +41,11 @@ class Paragraph:
     def judgement(self) -> str:
         """One word for the verdict; see `sigmoe.lab._verdict.judgement`."""
         return judgement(self.curve)
+
+    @property
+    def wide(self) -> bool:
+        """Whether the interval is too wide for the verdict to mean much."""
+        return wide(self.curve)
 
 
 @dataclass(frozen=True)

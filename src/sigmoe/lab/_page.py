@@ -14,7 +14,7 @@ from sigmoe.lab._narrative import explain_panel
 from sigmoe.lab._panels import Panel
 from sigmoe.lab._read import Results
 from sigmoe.lab._tables import PAPER_STATISTIC, bar, fitted_line
-from sigmoe.lab._verdict import judgement
+from sigmoe.lab._verdict import judgement, wide
 from sigmoe.lab._view import Curve, Point
 
 #: Failed tasks that are listed one by one; the rest are counted.
@@ -168,9 +168,12 @@ def _first_reading(panel: Panel) -> list[Curve]:
     curves = panel.select(panel.variants[0], main=True)
     near = [c for c in curves if c.start == "near-truth"] or curves
     order = {name: place for place, name in enumerate(PROTOCOLS)}
+    # The cells of a table keep the order of the study, as in its picture.
+    stored = list(dict.fromkeys(curve.curve for curve in near))
+    names = stored if is_table(panel.figure) else panel.names
     return sorted(
         (c for c in near if PAPER_STATISTIC in c.slopes),
-        key=lambda c: (panel.names.index(c.curve), order.get(c.protocol, len(order)), c.protocol),
+        key=lambda c: (names.index(c.curve), order.get(c.protocol, len(order)), c.protocol),
     )
 
 
@@ -180,6 +183,7 @@ def _glance(curve: Curve) -> _Json:
         "curve": curve,
         "slope": slope,
         "judgement": judgement(curve),
+        "wide": wide(curve),
         "picture": picture(
             known(slope.slope),
             known(slope.ci_low),

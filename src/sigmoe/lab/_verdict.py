@@ -58,6 +58,12 @@ def judgement(curve: Curve) -> str:
     return "steeper" if slope.slope < slope.paper else "flatter"
 
 
+def wide(curve: Curve) -> bool:
+    """Whether the interval is too wide for "inside" to mean much."""
+    slope = curve.slopes.get(PAPER_STATISTIC)
+    return slope is not None and slope.ci_high - slope.ci_low > WIDE
+
+
 _VERDICTS = {
     "no slope": "There is no slope: the number of sizes with a mean loss above zero is {sizes}.",
     "no claim": "Measured slope {slope}, 95 % interval {low} to {high}; there is no claim to "
@@ -117,13 +123,15 @@ def tally(curves: Sequence[Curve]) -> Finding | None:
         for name, value in (
             ("inside", judged.count("inside")),
             ("judged", len(judged)),
+            ("wide", sum(wide(c) for c in curves if judgement(c) == "inside")),
             ("steeper", judged.count("steeper")),
             ("flatter", judged.count("flatter")),
         )
     ]
     text = (
-        "The paper's slope lies inside our interval for {inside} of {judged} curves; "
-        "ours is steeper for {steeper} and flatter for {flatter}."
+        "The paper's slope lies inside our interval for {inside} of {judged} curves ({wide} of "
+        "these intervals are too wide to tell); ours is steeper for {steeper} and flatter for "
+        "{flatter}."
     )
     return Finding("tally", "verdict", text, tuple(evidence))
 
@@ -185,7 +193,7 @@ def undecided(curve: Curve, other: Curve | None) -> Finding | None:
             "{fits} fits at {sizes} sizes do not tell the two apart."
         )
         return Finding("undecided", "context", text, pieces)
-    if width.value > WIDE:  # type: ignore[operator]
+    if wide(curve):
         text = "The interval is {width} wide: {fits} fits at {sizes} sizes say little of the rate."
         return Finding("undecided", "context", text, (width, *counts))
     return None
