@@ -64,7 +64,8 @@ def flat_atoms(curve: Curve) -> Finding | None:
         "Flat atoms: atoms {atoms} (counted from zero), whose true gate is constant, carry "
         "{share} of the loss at n = {n}. From n = {n_first} on their part goes from {flat_first} "
         "to {flat_last} (slope {flat_slope}), that of the other atoms from {rest_first} to "
-        "{rest_last} ({rest_slope}). The data do not identify these atoms well, so their part need not fall."
+        "{rest_last} ({rest_slope}). The data do not identify these atoms well, so their part "
+        "need not fall."
     )
     return Finding("flat_atoms", "cause" if gap(curve) > 0 else "context", text, evidence)
 
