@@ -19,6 +19,7 @@ help:
 	@echo "make test          lint, types, tests and doctests"
 	@echo "make test-browser  open the report in a headless Chromium and use it"
 	@echo "make docs          build the site into docs/_build/html, warnings are errors"
+	@echo "make bench         time least squares against L-BFGS"
 	@echo "make lock          write the lock files anew from pyproject.toml"
 	@echo "make clean         remove caches and built files; results/ and $(VENV) stay"
 
@@ -55,6 +56,9 @@ test-browser: $(STAMP)
 
 docs: $(DOCS_STAMP)
 	$(BIN)/sphinx-build -E -W --keep-going -b html docs docs/_build/html
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/least_squares.py
 
 # Both lock files come from fresh environments, so that they hold what is needed and no more.
 # A local version such as 2.13.0+cpu is cut to the public one, which every index has.
