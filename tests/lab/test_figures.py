@@ -133,8 +133,10 @@ class TestAxes:
         row = ["1a  paper-style", "1a  converged", "1b  paper-style", "1b  converged"]
         assert titles == row * 2
         assert all(ax.get_xscale() == ax.get_yscale() == "log" for ax in figure.axes)
-        assert figure.axes[0].get_ylabel().startswith("softmax data for both fits")
-        assert figure.axes[4].get_ylabel().startswith("data from the corresponding model")
+        assert [figure.axes[k].get_ylabel().split("\n") for k in (0, 4)] == [
+            ["softmax data for both fits", "N = 9 for N* = 8", "mean loss L3 / softmax"],
+            ["data from the corresponding model", "N = 9 for N* = 8", "mean loss L3 / softmax"],
+        ]
 
     def test_curves_fits_starts_and_predictions_have_the_numbers_of_the_table(self, results):
         panel = next(p for p in results.panels if p.panel == "2b")

@@ -46,7 +46,7 @@ def overview(panels: Sequence[Panel]) -> Figure:
         for ax, (panel, protocol) in zip(row, columns, strict=True):
             curves = panel.select(variant, main=True)
             _fill(ax, panel, curves, protocol, f"{panel.panel}  {protocol}")
-        row[0].set_ylabel(_row_label(variant))
+        row[0].set_ylabel(_row_label(variant, panels))
     _place_key(figure, keys)
     return figure
 
@@ -62,7 +62,7 @@ def detail(panel: Panel) -> Figure:
             curves = panel.select(variant, main=True)
             title = f"{panel.panel}  {PROTOCOLS.get(protocol, protocol)}"
             _fill(ax, panel, curves, protocol, title)
-        row[0].set_ylabel(_row_label(variant))
+        row[0].set_ylabel(_row_label(variant, [panel]))
         errors = panel.select(variant, loss="function")
         _fill(row[-1], panel, errors, protocols[-1], f"{panel.panel}  function, {protocols[-1]}")
         row[-1].set_ylabel(r"$\Vert \hat f - \mathrm{target} \Vert$")
@@ -104,8 +104,9 @@ def _key_columns(width: float) -> int:
     return max(1, int((width - 0.6) / 1.75))
 
 
-def _row_label(variant: Variant) -> str:
-    return variant.label.replace(", N", "\nN") + "\nVoronoi loss"
+def _row_label(variant: Variant, panels: Sequence[Panel]) -> str:
+    losses = {curve.loss for panel in panels for curve in panel.select(variant, main=True)}
+    return variant.label.replace(", N", "\nN") + f"\nmean loss {' / '.join(sorted(losses))}"
 
 
 def forest(panels: Sequence[Panel]) -> Figure:

@@ -410,6 +410,12 @@
       }
       this.tip.hidden = false;
       const room = this.plot.clientWidth;
+      if (room < 480) {
+        // Beside the mark there is no room that the chart does not need.
+        this.tip.style.left = "0";
+        this.tip.style.top = `${root.clientHeight}px`;
+        return;
+      }
       const left = mark.x + 16 + this.tip.offsetWidth > room ? mark.x - 16 - this.tip.offsetWidth : mark.x + 16;
       this.tip.style.left = `${Math.max(0, Math.min(left, room - this.tip.offsetWidth))}px`;
       this.tip.style.top = `${Math.max(0, mark.y - this.tip.offsetHeight / 2)}px`;
