@@ -18,10 +18,11 @@ from sigmoe.estimation._bounds import (
     require_inside,
     resolve_bounds,
 )
-from sigmoe.estimation._levenberg_marquardt import Callback, Outcome, Settings, minimise
+from sigmoe.estimation._levenberg_marquardt import Callback, Outcome, Settings
 from sigmoe.estimation._normal_equations import LeastSquares
 from sigmoe.estimation._race import race
 from sigmoe.estimation._result import FitResult, message_for
+from sigmoe.estimation._solve import solve
 from sigmoe.estimation._starts import Seed
 from sigmoe.moe import Architecture, MixingMeasure
 
@@ -48,7 +49,7 @@ def fit_least_squares(
     device: torch.device | str | None = None,
     max_iterations: int = 200,
     gradient_tolerance: float = 1e-8,
-    relative_tolerance: float = 1e-9,
+    relative_tolerance: float = 1e-8,
     callback: Callback | None = None,
 ) -> FitResult:
     """Fit a mixture of experts by least squares, eqs. (6), (49).
@@ -67,8 +68,9 @@ def fit_least_squares(
     n_experts : int
         Number of fitted atoms N.
     start : MixingMeasure or "random"
-        Where to begin. "random" runs ``n_starts`` starts that know only the scale of the data
-        briefly, on a subsample if n is large, and continues the best one.
+        Where to begin. "random" draws ``n_starts`` starts that know only the scale of the data,
+        runs them against each other in rounds (first briefly, on part of a large sample) and
+        continues the best one.
     n_starts : int
         Number of random starts.
     bounds : Bounds, "default" or None
@@ -83,7 +85,8 @@ def fit_least_squares(
         Converged when every free column of the Jacobian is orthogonal to the residual up to this
         cosine.
     relative_tolerance : float
-        Converged when two iterations in a row lower the objective by less than this share.
+        Converged when two iterations in a row lower the objective by less than this share. Far
+        below 1/n already 1e-6 leaves nothing that matters beside the statistical error.
     callback : callable, optional
         Called after each iteration with the number of iterations and the objective.
 
@@ -122,51 +125,32 @@ def fit_least_squares(
     inputs, responses = _data(X, y, architecture, device)
     box = resolve_bounds(bounds, inputs, responses)
     _warn_if_too_few(responses, architecture, n_experts)
-    objectives: tuple[float, ...] = ()
     if isinstance(start, MixingMeasure):
         _check_start(start, architecture, n_experts)
         require_inside(start, box)
-        reached = start
-    elif start == "random":
-
-        def solve(X: Tensor, y: Tensor, start: MixingMeasure, settings: Settings) -> Outcome:
-            return run(X, y, start, box, settings)
-
-        start, reached, objectives = race(
-            inputs, responses, architecture, n_experts, n_starts, seed, box, settings, solve
-        )
-    else:
+        outcome = solve(inputs, responses, start, box, settings, callback)
+        return _result(outcome, start, outcome.history[0], box, began)
+    if start != "random":
         raise invalid(
             "start", "a MixingMeasure or 'random'", start, "Pass a measure to begin from it."
         )
-    outcome = run(inputs, responses, reached, box, settings, callback)
-    return _result(outcome, start, box, time.perf_counter() - began, objectives)
 
-
-def run(
-    X: Tensor,
-    y: Tensor,
-    start: MixingMeasure,
-    bounds: Bounds,
-    settings: Settings,
-    callback: Callback | None = None,
-) -> Outcome:
-    """Return the outcome of Levenberg-Marquardt on checked tensors."""
-    problem = LeastSquares(X, y, start.architecture, start.n_experts)
-    lower, upper = coordinate_limits(bounds, start.architecture, start.n_experts)
-    theta = start.coordinates.to(X.device)
-    size = float(y.square().mean().sqrt())
-    return minimise(
-        problem, theta, lower.to(X.device), upper.to(X.device), size, settings, callback
-    )
+    ended = race(inputs, responses, architecture, n_experts, n_starts, seed, box, settings)
+    outcome = solve(inputs, responses, ended.reached, box, settings, callback)
+    first = ended.starts[ended.winner]
+    problem = LeastSquares(inputs, responses, architecture, n_experts)
+    first_objective = problem.objective(first.coordinates.to(inputs.device))
+    ended.objectives[ended.winner] = outcome.objective
+    return _result(outcome, first, first_objective, box, began, tuple(ended.objectives))
 
 
 def _result(
     outcome: Outcome,
     start: MixingMeasure,
+    start_objective: float,
     bounds: Bounds,
-    seconds: float,
-    start_objectives: tuple[float, ...],
+    began: float,
+    start_objectives: tuple[float, ...] = (),
 ) -> FitResult:
     theta = outcome.theta.cpu()
     lower, upper = coordinate_limits(bounds, start.architecture, start.n_experts)
@@ -181,8 +165,8 @@ def _result(
         history=outcome.history,
         active_bounds=active,
         start=start,
-        start_objective=outcome.history[0],
-        seconds=seconds,
+        start_objective=start_objective,
+        seconds=time.perf_counter() - began,
         start_objectives=start_objectives,
     )
 

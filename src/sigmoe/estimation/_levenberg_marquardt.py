@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import inf, isfinite
 from typing import Protocol
 
 import torch
@@ -47,7 +47,7 @@ class Settings:
 
     max_iterations: int = 200
     gradient_tolerance: float = 1e-8
-    relative_tolerance: float = 1e-9
+    relative_tolerance: float = 1e-8
     step_tolerance: float = 1e-12
     refinements: int = 12
     damping: float = 1e-3
@@ -121,7 +121,7 @@ def minimise(
     objective, gradient = evaluate(theta)
     state = State(Point(theta, objective, gradient), torch.zeros_like(theta), settings.damping)
     history = [objective]
-    status, norm, small, iterations = "iterations", float("inf"), 0, 0
+    status, norm, small, iterations = "iterations", inf, 0, 0
     if not (isfinite(objective) and bool(torch.isfinite(gradient).all())):
         return Outcome(start.clone(), objective, "stalled", 0, norm, (objective,))
     while iterations < settings.max_iterations:
@@ -133,8 +133,11 @@ def minimise(
             status = "gradient"
             break
         new = iterate(state, equations, evaluate, lower, upper, settings.refinements)
-        if new is None:
-            status = "stalled"
+        if isinstance(new, float):
+            # No step descends. If the last one left the objective as it was, this is a minimum at
+            # the resolution of the tolerance (kinked experts have minima without zero gradient).
+            flat = abs(new) <= settings.relative_tolerance * state.point.objective
+            status = "decrease" if flat else "stalled"
             break
         small, status = _progress(state, new, small, settings)
         state = new
@@ -155,10 +158,10 @@ def iterate(
     lower: Tensor,
     upper: Tensor,
     refinements: int,
-) -> State | None:
-    """Return the state after one damped step and its refinement, or None if nothing descends."""
+) -> State | float:
+    """Return the state after one damped step and its refinement, or what ``descend`` says."""
     found = descend(state, equations, evaluate, lower, upper)
-    if found is None or refinements == 0:
+    if isinstance(found, float) or refinements == 0:
         return found
     inside = (found.point.theta > lower) & (found.point.theta < upper)
     system = DampedSystem(equations.matrix, found.damping, floored(found.scale), inside)
@@ -174,8 +177,10 @@ def descend(
     evaluate: ValueAndGradient,
     lower: Tensor,
     upper: Tensor,
-) -> State | None:
-    """Return the state after a damped step that lowers the objective as promised, else None.
+) -> State | float:
+    """Return the state after a damped step that lowers the objective as promised.
+
+    If there is none, return by how much the last, shortest step changed the objective.
 
     The damping follows the gain ratio, decrease over predicted decrease of the step as projected
     on the box: a good step divides it by up to 3, each refused one multiplies it by 2, 4, 8, ...
@@ -184,20 +189,21 @@ def descend(
     matrix, gradient = equations.matrix, equations.gradient
     theta, objective = state.point.theta, state.point.objective
     scale = floored(state.scale)
-    damping, growth = state.damping, state.growth
+    damping, growth, change = state.damping, state.growth, inf
     while damping <= _DAMPING_RANGE[1]:
         step = box_step(matrix, gradient, damping, scale, theta, lower, upper)
         promised = 0.0 if step is None else predicted_decrease(matrix, gradient, step)
         if step is not None and promised > 0:
             new_objective, new_gradient = evaluate(theta + step)
-            gain = (objective - new_objective) / promised
+            change = new_objective - objective
+            gain = -change / promised
             if isfinite(gain) and gain > _LEAST_GAIN and bool(torch.isfinite(new_gradient).all()):
                 damping = max(damping * max(1 / 3, 1 - (2 * gain - 1) ** 3), _DAMPING_RANGE[0])
                 point = Point(theta + step, new_objective, new_gradient)
                 return replace(state, point=point, damping=damping, growth=2.0)
         damping *= growth
         growth *= 2.0
-    return None
+    return change
 
 
 def scaled_gradient(
@@ -210,8 +216,9 @@ def scaled_gradient(
     point of the bounded problem.
     """
     free = free_coordinates(point.theta, point.gradient, lower, upper)
-    size = max(point.objective**0.5, _ROUNDING * response_scale)
-    if size == 0.0:
+    size = point.objective**0.5
+    if size <= _ROUNDING * response_scale:
+        # An exact fit: what is left of the residual is rounding, and so is its direction.
         return 0.0
     cosine = 0.5 * point.gradient.abs() / floored(scale).sqrt() / size
     return float((cosine * free).max())

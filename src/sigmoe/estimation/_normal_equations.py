@@ -103,16 +103,6 @@ class LeastSquares:
             total += residual.square().sum()
         return float(total) / self.n
 
-    def residual(self, theta: Tensor) -> Tensor:
-        """Return prediction minus response, of shape (m, n)."""
-        return torch.cat(
-            [
-                self._forward(theta, columns).prediction - self.Yt[:, columns]
-                for columns in self._chunks()
-            ],
-            dim=1,
-        )
-
     def gradient(self, theta: Tensor) -> tuple[float, Tensor]:
         """Return the objective and its gradient of shape (p,), without J'J."""
         total = theta.new_zeros(())
@@ -124,15 +114,6 @@ class LeastSquares:
             adjoint.add(self._factors(theta, forward), forward.monomials, residual)
         gradient = adjoint.collect(self._score_rows, self._ridge_rows)
         return float(total) / self.n, gradient * (2.0 / self.n)
-
-    def apply_transpose(self, theta: Tensor, residual: Tensor) -> Tensor:
-        """Return J' residual of shape (p,) for any residual of shape (m, n)."""
-        adjoint = _Adjoint(self.layout, theta)
-        for columns in self._chunks():
-            forward = self._forward(theta, columns)
-            factors = self._factors(theta, forward)
-            adjoint.add(factors, forward.monomials, residual[:, columns])
-        return adjoint.collect(self._score_rows, self._ridge_rows)
 
     def normal_equations(self, theta: Tensor) -> NormalEquations:
         """Return J'J / n with the gradient and the objective; one pass over the sample."""

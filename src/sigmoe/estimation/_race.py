@@ -1,10 +1,14 @@
-"""Random starts against each other: all run briefly, the best one goes on."""
+"""Random starts against each other: all run briefly, the better ones longer, the best one goes on.
+
+Successive halving: early rounds use few iterations and a random part of a large sample. The starts
+are ranked by the objective on the whole sample, which is cheap and, unlike the objective of the
+part they were run on, does not reward following its noise.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from math import isfinite
+from dataclasses import dataclass, replace
+from math import ceil, inf, isfinite
 
 import numpy as np
 import torch
@@ -12,17 +16,79 @@ from torch import Tensor
 
 from sigmoe._base.seeds import seed_sequence
 from sigmoe.estimation._bounds import Bounds
-from sigmoe.estimation._levenberg_marquardt import Outcome, Settings
+from sigmoe.estimation._levenberg_marquardt import Settings
+from sigmoe.estimation._normal_equations import LeastSquares
+from sigmoe.estimation._solve import solve
 from sigmoe.estimation._starts import Seed, random_start
 from sigmoe.moe import Architecture, MixingMeasure
 
-#: Fits a start to a sample: (X, y, start, settings).
-Solver = Callable[[Tensor, Tensor, MixingMeasure, Settings], Outcome]
 
-#: Iterations of each start in the race.
-RACE_ITERATIONS = 12
-#: Rows per free parameter that the race uses of a larger sample.
-_ROWS_PER_PARAMETER = 6
+@dataclass(frozen=True)
+class Round:
+    """One round of the race: iterations, rows per free parameter, share of the starts kept."""
+
+    iterations: int
+    rows: int
+    kept: float
+
+
+ROUNDS = (Round(5, 16, 0.5), Round(5, 16, 0.6), Round(10, 24, 0.0))
+
+
+@dataclass(frozen=True)
+class Race:
+    """How the race ended.
+
+    Attributes
+    ----------
+    winner : int
+        Position of the best start.
+    starts : list of MixingMeasure
+        Where each one began.
+    reached : MixingMeasure
+        Where the winner's last round ended.
+    objectives : list of float
+        On the whole sample, where each start's last round ended.
+    """
+
+    winner: int
+    starts: list[MixingMeasure]
+    reached: MixingMeasure
+    objectives: list[float]
+
+
+def race(
+    X: Tensor,
+    y: Tensor,
+    architecture: Architecture,
+    n_experts: int,
+    n_starts: int,
+    seed: Seed,
+    bounds: Bounds,
+    settings: Settings,
+) -> Race:
+    """Run random starts against each other; ties go to the earliest start."""
+    *seeds, rows_seed = child_seeds(seed, "random-starts", n_starts + 1)
+    starts = [
+        random_start(X, y, architecture, n_experts, seed=child, bounds=bounds) for child in seeds
+    ]
+    problem = LeastSquares(X, y, architecture, n_experts)
+    points, objectives = list(starts), [inf] * n_starts
+    order = torch.from_numpy(np.random.default_rng(rows_seed).permutation(len(X))).to(X.device)
+    alive = list(range(n_starts))
+    for leg in ROUNDS:
+        if len(alive) == 1:
+            break
+        # Nested subsamples: a later round adds rows to those of the earlier ones.
+        rows = order[: leg.rows * architecture.n_parameters(n_experts)].sort().values
+        short = replace(settings, max_iterations=min(leg.iterations, settings.max_iterations))
+        for k in alive:
+            theta = solve(X[rows], y[rows], points[k], bounds, short).theta
+            objectives[k] = _or_infinite(problem.objective(theta))
+            points[k] = MixingMeasure.from_coordinates(architecture, theta.cpu())
+        best_first = sorted(alive, key=lambda k: (objectives[k], k))
+        alive = best_first[: max(1, ceil(leg.kept * len(alive)))]
+    return Race(alive[0], starts, points[alive[0]], objectives)
 
 
 def child_seeds(seed: Seed, role: str, count: int) -> list[np.random.SeedSequence]:
@@ -36,38 +102,5 @@ def child_seeds(seed: Seed, role: str, count: int) -> list[np.random.SeedSequenc
     return root.spawn(count)
 
 
-def race(
-    X: Tensor,
-    y: Tensor,
-    architecture: Architecture,
-    n_experts: int,
-    n_starts: int,
-    seed: Seed,
-    bounds: Bounds,
-    settings: Settings,
-    solve: Solver,
-) -> tuple[MixingMeasure, MixingMeasure, tuple[float, ...]]:
-    """Return the winning start, where its short run ended, and every short run's objective.
-
-    The short runs use a random part of the sample if it has many rows for each parameter: enough
-    to tell good basins from bad ones. Ties and non-finite objectives go to the earliest start.
-    """
-    rows_seed, *seeds = child_seeds(seed, "random-starts", n_starts + 1)
-    starts = [
-        random_start(X, y, architecture, n_experts, seed=child, bounds=bounds) for child in seeds
-    ]
-    if n_starts == 1:
-        return starts[0], starts[0], ()
-    wanted = _ROWS_PER_PARAMETER * architecture.n_parameters(n_experts)
-    if len(X) > wanted:
-        order = np.random.default_rng(rows_seed).permutation(len(X))[:wanted]
-        rows = torch.from_numpy(np.sort(order)).to(X.device)
-        X, y = X[rows], y[rows]
-    short = replace(settings, max_iterations=min(RACE_ITERATIONS, settings.max_iterations))
-    outcomes = [solve(X, y, start, short) for start in starts]
-    objectives = [
-        outcome.objective if isfinite(outcome.objective) else float("inf") for outcome in outcomes
-    ]
-    winner = objectives.index(min(objectives))
-    reached = MixingMeasure.from_coordinates(architecture, outcomes[winner].theta)
-    return starts[winner], reached, tuple(objectives)
+def _or_infinite(objective: float) -> float:
+    return objective if isfinite(objective) else inf

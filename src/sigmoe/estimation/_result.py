@@ -47,7 +47,8 @@ class FitResult:
         Largest cosine between the residual and a column of the Jacobian that is free to move;
         without units, 0 at a stationary point of the bounded problem.
     history : tuple of float
-        The objective at the start and after each iteration.
+        The objective before the first and after each iteration; it never increases in a least
+        squares fit. For random starts it covers the fit that follows the race.
     active_bounds : tuple of str
         Entries that ended at a bound, such as "A[2,0,1] at upper bound 10".
     start : MixingMeasure
@@ -57,8 +58,8 @@ class FitResult:
     seconds : float
         Wall-clock time, all starts together.
     start_objectives : tuple of float
-        For random starts: the objective that each one reached in the race between them, in the
-        order of the starts; empty for a given start.
+        For random starts: the objective at which each one ended, on the whole sample; the others
+        were stopped early, once they fell behind. Empty for a given start.
     """
 
     measure: MixingMeasure
