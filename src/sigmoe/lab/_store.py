@@ -28,7 +28,7 @@ _STUDY_FILE = re.compile(r"study-([A-Za-z0-9_-]+)\.json")
 #: What a run derives from the tasks; `--fresh` removes these and no other files.
 _DERIVED = re.compile(
     r"losses\.parquet|predictions\.parquet|slopes\.csv|report\.html"
-    r"|figure[A-Za-z0-9_-]*\.(svg|pdf|png|csv)"
+    r"|(figure|table)[A-Za-z0-9_-]*\.(svg|pdf|png|csv)"
 )
 
 
