@@ -7,7 +7,7 @@ The derivative of the prediction in column k of the response is, for atom i (eqs
     d f_k / d lambda_ik                        =  l_ik(x)                  (scaled experts only)
 
 so every entry of J'J is a sum over samples of one product of two of u, v, l and one monomial.
-The sums ("moments") are matrix products of [pairs] x [monomials]; the tables here say which moment
+The sums ("moments") are matrix products of [monomials] x [pairs]; the tables here say which moment
 each entry of J'J is.
 """
 
@@ -38,7 +38,8 @@ class Segment:
     degree : int
         Highest degree of the monomials.
     start, pairs, monomials : int
-        Position in the flat vector of moments, and its two lengths (pairs x monomials).
+        Position in the flat vector of moments, and its two lengths; the pairs run fastest, since
+        [monomials] x [pairs] is the faster order of the matrix product.
     """
 
     left: str
@@ -71,9 +72,9 @@ class Layout:
     segments : tuple of Segment
         Families of moments. Gate-gate moments are summed over the columns of the response and
         come first; the others follow column by column.
-    index : Tensor of shape (p, p), int64
-        Position in the flat vector of moments of each entry of J'J; the last position of the
-        vector holds zero, for experts of different columns.
+    index : Tensor of shape (p * p,), int64
+        Position in the flat vector of moments of each entry of J'J, row by row; the vector's last
+        position holds zero, for experts of different columns.
     """
 
     architecture: Architecture
@@ -174,12 +175,12 @@ def _index(
         (a, a_degree), (b, b_degree) = rows[segment.left], rows[segment.right]
         product = product_table(architecture.dim, a_degree, b_degree)[a][:, b]
         pair = _pair_positions(n_experts, segment.left == segment.right)
-        block = segment.start + pair[:, :, None, None] * segment.monomials + product
+        block = segment.start + product * segment.pairs + pair[:, :, None, None]
         block = block.permute(0, 2, 1, 3)
         left, right = slice(*place[segment.left]), slice(*place[segment.right])
         index[:, left, :, right] = block
         index[:, right, :, left] = block.permute(2, 3, 0, 1)
-    return index.view(n_experts * n_atom, n_experts * n_atom)
+    return index.flatten()
 
 
 def _pair_positions(n_experts: int, unordered: bool) -> Tensor:
