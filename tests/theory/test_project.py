@@ -50,6 +50,21 @@ def test_the_best_is_a_stationary_point_of_the_distance(found):
     assert float(moved.min()) > 0.999 * float(function_distance(best, TRUTH, n_points=2**12))
 
 
+@pytest.mark.parametrize(("seed", "counts"), [(0, [1, 2]), (4, [1, 1, 1])])
+def test_several_optima_are_told_apart_and_counted(seed, counts):
+    # Found by search: seed 0 reaches its second best optimum twice, seed 4 its best one last.
+    truth = draw_truth(Architecture(gate="softmax", expert="relu", dim=2), 4, seed=1)
+    model = Architecture(gate="sigmoid", expert="relu", dim=2)
+    found = project(truth, model, 2, n_starts=6, n_points=512, seed=seed)
+    assert list(found.counts) == counts
+    assert list(found.distances) == sorted(found.distances)
+    assert found.distances[-1] < 1.25 * found.distances[0]
+    assert min(found.fitted_distances) > 0.5 * found.distances[0]
+    assert float(set_loss(found.members[0], found.members[1:])) > 1.0
+    best = project(truth, model, 2, n_starts=6, n_points=512, seed=seed, within=0.0)
+    assert best.members == found.members[:1]
+
+
 def test_deterministic_given_the_seed(found):
     again = project(TRUTH, SIGMOID, 2, n_starts=6, n_points=512, seed=3)
     assert again.members == found.members

@@ -212,6 +212,14 @@ def test_the_minimum_may_lie_at_the_boundary_of_its_cells(seed, monkeypatch):
     assert float(voronoi_loss(fit, truth, "softmax")) > 1.01 * loss
 
 
+@pytest.mark.parametrize(("n_atoms", "seed"), [(3, 11), (4, 6)])
+def test_cells_that_look_poor_at_first_are_followed_too(n_atoms, seed, monkeypatch):
+    truth, fit = normal(FULL, n_atoms, seed), normal(FULL, n_atoms, seed + 1000)
+    loss = float(voronoi_loss(fit, truth, "softmax"))
+    monkeypatch.setattr(_Search, "_floor", lambda _, trials: trials.value + 1e9)
+    assert float(voronoi_loss(fit, truth, "softmax")) > 1.05 * loss
+
+
 def test_a_batch_equals_its_members():
     fits = normal(FULL, 3, seed=9, batch=(4, 1))
     truths = normal(FULL, 2, seed=10, batch=(3,))
