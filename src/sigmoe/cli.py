@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sys
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sigmoe import __version__
+from sigmoe._base.constraints import Choice, Interval, check
 from sigmoe._base.errors import SigmoeError
 
 if TYPE_CHECKING:
@@ -41,21 +42,13 @@ app = typer.Typer(
 )
 
 
-class Paper(StrEnum):
-    """What of the paper can be reproduced."""
-
-    figure1 = "figure1"
-    figure2 = "figure2"
-    table1 = "table1"
-    all = "all"
-
+#: What of the paper can be reproduced, each a study that comes with the package.
+PAPER = ("figure1", "figure2", "table1")
 
 Out = Annotated[
     Path | None, typer.Option(help="Results folder; by default results/ and the preset.")
 ]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Worker processes; by default one a processor.")
-]
+Workers = Annotated[int | None, typer.Option(help="Worker processes; by default one a processor.")]
 Scheduler = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler.")
 ]
@@ -75,7 +68,9 @@ def common(
 
 @app.command()
 def reproduce(
-    what: Annotated[Paper, typer.Argument(help="Which figure or table of the paper.")],
+    what: Annotated[
+        str, typer.Argument(metavar="{figure1|figure2|table1|all}", help="What of the paper.")
+    ],
     preset: Annotated[str, typer.Option(help="quick (minutes), paper or asymptotic.")] = "quick",
     out: Out = None,
     workers: Workers = None,
@@ -86,7 +81,9 @@ def reproduce(
     with _told():
         from sigmoe.lab._builtin import builtin_study
 
-        names = [p.value for p in Paper if p is not Paper.all] if what is Paper.all else [what]
+        known = Choice((*PAPER, "all"))
+        check("the argument of reproduce", what, known, "Choose one of these.")
+        names = PAPER if what == "all" else (what,)
         studies = tuple(builtin_study(name).resolve(preset) for name in names)
         _run(studies, out or Path("results") / preset, workers, scheduler, fresh)
 
@@ -155,6 +152,10 @@ def _run(
     from sigmoe.lab._summary import slope_table
     from sigmoe.lab._versions import cpus
 
+    if workers is not None:
+        check("workers", workers, Interval("integer", 1), "Leave it out for one a processor.")
+    # A batch system that needs the machine asks with SIGTERM; the folder stays as resumable.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         summary = run_studies(
             studies,

@@ -17,7 +17,8 @@ SIZES = [1000, 3200, 10_000, 30_000]
 def noisy(rng, replications, sizes=SIZES, sigma=1.0, exponent=-0.5):
     """Return losses with mean proportional to n^exponent and lognormal noise."""
     scale = [40 * n**exponent for n in sizes]
-    return [s * np.exp(rng.normal(-(sigma**2) / 2, sigma, r)) for s, r in zip(scale, replications)]
+    noise = [np.exp(rng.normal(-(sigma**2) / 2, sigma, count)) for count in replications]
+    return [s * e for s, e in zip(scale, noise, strict=True)]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 from sigmoe.lab._study import ResolvedStudy
@@ -69,3 +71,17 @@ def tiny_data() -> dict[str, Any]:
 def tiny_study(**changes: Any) -> ResolvedStudy:
     """Return the study, with top-level values changed."""
     return parse_study({**tiny_data(), **changes}, "tiny.toml").resolve("only")
+
+
+def write_toml(path: Path, data: dict[str, Any]) -> Path:
+    """Write a study as a file; each value on one line."""
+    path.write_text("".join(f"{key} = {_toml(value)}\n" for key, value in data.items()))
+    return path
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f'"{key}" = {_toml(entry)}' for key, entry in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(entry) for entry in value) + "]"
+    return json.dumps(value)

@@ -9,13 +9,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sigmoe.lab._dask_pool import local_pool, remote_pool
 from sigmoe.lab._engine import Pool, SerialPool, run_tasks
 from sigmoe.lab._evaluate import evaluate
-from sigmoe.lab._figures import write_figures
-from sigmoe.lab._plan import plan_study, tasks_of
+from sigmoe.lab._measures import architecture_of
+from sigmoe.lab._plan import PlannedCurve, plan_study, tasks_of
 from sigmoe.lab._progress import RunProgress
-from sigmoe.lab._report import write_report
 from sigmoe.lab._store import Store
 from sigmoe.lab._study import ResolvedStudy
 from sigmoe.lab._work import WORK
@@ -78,6 +76,8 @@ def run_studies(
     console = console or Console(quiet=True)
     curves = tuple(curve for study in studies for curve in plan_study(study))
     tasks = tasks_of(curves)
+    for line in thin_samples(curves):
+        console.print(f"sigmoe: warning: {line}", soft_wrap=True, highlight=False, markup=False)
     with Store.create(directory, studies, fresh) as store:
         if set(tasks) - store.done():
             with _pool(workers, scheduler) as pool:
@@ -89,6 +89,10 @@ def run_studies(
 
 def conclude(store: Store, console: Console | None = None) -> Summary:
     """Derive losses, predictions, slopes, figures and report from what is stored."""
+    # Imported here, since workers import this module too and draw nothing.
+    from sigmoe.lab._figures import write_figures
+    from sigmoe.lab._report import write_report
+
     console = console or Console(quiet=True)
     with console.status("losses and slopes"):
         counts = evaluate(store)
@@ -98,13 +102,34 @@ def conclude(store: Store, console: Console | None = None) -> Summary:
     return Summary(report, counts.done, counts.failed)
 
 
+def thin_samples(curves: tuple[PlannedCurve, ...]) -> list[str]:
+    """Return one sentence for each study that has fewer samples than free parameters somewhere."""
+    lines: dict[str, str] = {}
+    for curve in curves:
+        architecture = architecture_of(curve.model, curve.truth.dim)
+        n_fitted = curve.model.n_fitted
+        free = architecture.n_parameters(n_fitted) - architecture.n_invisible
+        n = min(task.n for task in curve.tasks)
+        if n < free:
+            lines.setdefault(
+                curve.figure,
+                f"study {curve.figure!r} has n = {n}, fewer samples than the {free} free "
+                f"parameters of {n_fitted} experts; such fits follow the noise. Raise sizes.",
+            )
+    return list(lines.values())
+
+
 @contextlib.contextmanager
 def _pool(workers: int, scheduler: str | None) -> Iterator[Pool]:
+    if scheduler is None and workers == 1:
+        yield SerialPool()
+        return
+    # Imported here, since work in this process needs no Dask.
+    from sigmoe.lab._dask_pool import local_pool, remote_pool
+
     if scheduler is not None:
         with remote_pool(scheduler) as remote:
             yield remote
-    elif workers == 1:
-        yield SerialPool()
     else:
         with local_pool(workers) as local:
             yield local
