@@ -226,6 +226,10 @@ def test_refusals(change, message):
     assert str(error.value) == message
 
 
+def test_prints_without_its_matrices():
+    assert len(repr(predict(draw_truth(SMALL, 2, seed=1)))) < 250
+
+
 def test_refuses_a_batch_an_unknown_block_and_no_sample():
     truth = draw_truth(SMALL, 2)
     with pytest.raises(InputError, match=r"truth must be a single measure; got 'a batch \(2,\)'"):

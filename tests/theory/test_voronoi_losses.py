@@ -113,6 +113,12 @@ def test_parts_by_atom_and_by_block():
     assert voronoi_loss(FIT, TRUTH, "L3").over_specified.tolist() == [False, False]
 
 
+def test_prints_in_one_line():
+    assert repr(voronoi_loss(FIT, TRUTH, "L1")) == "VoronoiLoss(L1: 1.69, empty cells: 0)"
+    batch = voronoi_loss(normal(FULL, 2, 0, batch=(3,)), normal(FULL, 2, 1), "L3")
+    assert repr(batch).startswith("VoronoiLoss(L3: batch of shape (3,), empty cells: ")
+
+
 def test_an_atom_at_equal_distance_counts_in_both_cells():
     truth = scalar([-1.0, 1.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0])
     fit = scalar([0.0], [0.0], [0.0], [0.0], [0.0])

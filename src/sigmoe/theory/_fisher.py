@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from sigmoe.theory._voronoi import voronoi_loss
 ZERO = 1e-10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FisherPrediction:
     """The law of the least squares estimate for large n, from the Fisher information.
 
@@ -51,14 +51,14 @@ class FisherPrediction:
         Why the model is not regular, in words; empty if it is.
     """
 
-    truth: MixingMeasure
+    truth: MixingMeasure = field(repr=False)
     noise_variance: float
     rank: int
     n_parameters: int
     invisible: int
     gap: tuple[float, float]
     reasons: tuple[str, ...]
-    _factor: Tensor
+    _factor: Tensor = field(repr=False)
 
     @property
     def regular(self) -> bool:

@@ -11,7 +11,7 @@ from sigmoe._base.errors import invalid
 from sigmoe.theory._formulas import Parts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Translation:
     """The common translation of a fitted softmax measure, to be added to each of its atoms.
 
@@ -27,7 +27,7 @@ class Translation:
     c: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VoronoiLoss:
     """A Voronoi loss, or a batch of them, with its parts.
 
@@ -71,6 +71,11 @@ class VoronoiLoss:
     def empty_cells(self) -> Tensor:
         """Return how many true atoms have an empty cell, which counts zero; shape (*batch)."""
         return (~self.cells.any(dim=-1)).sum(dim=-1)
+
+    def __repr__(self) -> str:
+        shape = tuple(self.value.shape)
+        what = f"batch of shape {shape}" if shape else f"{float(self.value):.6g}"
+        return f"VoronoiLoss({self.kind}: {what}, empty cells: {int(self.empty_cells.sum())})"
 
     def __float__(self) -> float:
         value = self.value

@@ -14,7 +14,7 @@ from sigmoe.theory._loss import VoronoiLoss
 from sigmoe.theory._voronoi import voronoi_loss
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SetLoss:
     """A loss between a fit and the nearest of several measures.
 
