@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lab.tiny import tiny_data, tiny_study
-from sigmoe.lab._engine import SerialPool, run_tasks
+from sigmoe.lab._engine import do_task
 from sigmoe.lab._evaluate import evaluate
 from sigmoe.lab._loss_table import LossTable
 from sigmoe.lab._losses import measure
@@ -120,29 +120,6 @@ def test_measures_survive_their_rows(score):
     assert unflatten(flatten(batch, "start_"), model, 4, "start_") == batch
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """Return the tiny study with an extra atom and a softmax reading, done and evaluated."""
-    data = tiny_data()
-    data["truths"] = {"dim": 1, "n_true": [2], "n_sparse": 1}
-    curve = data["panels"][0]["curves"][0]
-    data["panels"][0]["curves"] += [
-        {**curve, "reading": "softmax-data", "target": "best-approximation"},
-        {**curve, "name": "sparse", "regime": "sparse", "target": "truth", "losses": ["L1"]},
-    ]
-    data["panels"][0]["curves"][1]["losses"] = ["L3", "expert", "function"]
-    preset = data["presets"]["only"]
-    preset["approximation"] = {"n_starts": 2, "n_points": 256, "max_iterations": 50}
-    preset["runs"][1]["extra_atoms"] = 1
-    study = parse_study(data).resolve()
-    out = tmp_path_factory.mktemp("finished")
-    with Store.create(out, [study]) as store:
-        run_tasks(tasks_of(plan_study(study)), WORK, store, SerialPool(), lambda *_: None)
-        counts = evaluate(store)
-    assert counts.failed == 0
-    return Store.existing(out)
-
-
 def read(store, name):
     return pl.read_parquet(store.directory / name)
 
@@ -248,6 +225,23 @@ def test_a_table_of_losses_is_the_same_whether_curves_share_it_or_not(finished):
     shared.of_curve(fewer)
     shared.of_curve(curves[0])
     assert shared.of_curve(curves[0]) == LossTable(rows).of_curve(curves[0])
+
+
+def test_fits_near_an_approximation_that_failed_say_so():
+    data = tiny_data()
+    curve = data["panels"][0]["curves"][0]
+    curve.update(reading="softmax-data", target="best-approximation", losses=["L3"])
+    planned = plan_study(parse_study(data).resolve())[0]
+    name = planned.approximation.task_id
+    failed = WORK.failure(planned.approximation, "RuntimeError: no luck")
+    row = do_task(WORK, planned.tasks[0], {name: failed})
+    assert row["failed"] is True
+    assert row["error"] == (
+        "SigmoeError: there is no best approximation to start near: RuntimeError: no luck"
+    )
+    rows = {name: failed, row["task_id"]: row}
+    (entry,) = LossTable(rows).of_curve(planned)
+    assert (entry["failed"], entry["value"], entry["status"]) == (True, None, "failed")
 
 
 def test_a_folder_of_an_unfinished_run_is_evaluated_as_far_as_it_goes(finished, tmp_path):
