@@ -119,14 +119,14 @@ def block_values(bounds: Bounds, architecture: Architecture, side: int) -> Tenso
     """Return one side's limits of the score coefficients of an atom, shape (g,)."""
     d = architecture.dim
     score = SCORES.get(architecture.score)
-    parts = [torch.tensor([bounds.c[side]])]
+    parts = [torch.tensor([bounds.c[side]], dtype=torch.float64)]
     if score.has_linear:
-        parts.append(torch.full((d,), bounds.b[side]))
+        parts.append(torch.full((d,), bounds.b[side], dtype=torch.float64))
     if score.has_quadratic:
         rows, columns = torch.triu_indices(d, d)
         # The coefficient of x_u x_v is A_uv + A_vu = 2 A_uv.
-        parts.append(torch.where(rows == columns, 1.0, 2.0) * bounds.A[side])
-    return torch.cat(parts).to(torch.float64)
+        parts.append(torch.where(rows == columns, 1.0, 2.0).double() * bounds.A[side])
+    return torch.cat(parts)
 
 
 def _eta(bounds: Bounds, architecture: Architecture, side: int) -> Tensor:

@@ -126,8 +126,11 @@ def _adam(
     for step in range(1, steps + 1):
         mean = _DECAY[0] * mean + (1 - _DECAY[0]) * gradient
         square = _DECAY[1] * square + (1 - _DECAY[1]) * gradient.square()
-        rate = learning_rate * (1 - _DECAY[1] ** step) ** 0.5 / (1 - _DECAY[0] ** step)
-        moved = theta.flatten() - rate * mean / (square.sqrt() + _EPSILON)
+        unbiased_mean = mean / (1 - _DECAY[0] ** step)
+        unbiased_square = square / (1 - _DECAY[1] ** step)
+        moved = theta.flatten() - learning_rate * unbiased_mean / (
+            unbiased_square.sqrt() + _EPSILON
+        )
         new = torch.minimum(torch.maximum(moved, lower), upper).view_as(theta)
         objective, new_gradient = problem.gradient(new)
         if not (isfinite(objective) and bool(torch.isfinite(new_gradient).all())):

@@ -1,0 +1,204 @@
+"""The solver on problems with known answers, with and without the cheap steps between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import least_squares, lsq_linear
+from torch import Tensor
+
+from sigmoe.estimation._box import box_step, free_coordinates, predicted_decrease
+from sigmoe.estimation._levenberg_marquardt import Outcome, Settings, minimise
+from sigmoe.estimation._normal_equations import NormalEquations
+
+INF = float("inf")
+Residuals = Callable[[Tensor], Tensor]
+
+
+@dataclass
+class Dense:
+    """A least squares problem from its residual function, with autograd Jacobians."""
+
+    residuals: Residuals
+
+    def normal_equations(self, theta: Tensor) -> NormalEquations:
+        residual = self.residuals(theta)
+        jacobian = torch.autograd.functional.jacobian(self.residuals, theta)
+        n = len(residual)
+        gradient = 2 * jacobian.T @ residual / n
+        return NormalEquations(jacobian.T @ jacobian / n, gradient, float(residual @ residual) / n)
+
+    def gradient(self, theta: Tensor) -> tuple[float, Tensor]:
+        equations = self.normal_equations(theta)
+        return equations.objective, equations.gradient
+
+
+def solve(
+    residuals: Residuals,
+    start: list[float],
+    lower: list[float] | None = None,
+    upper: list[float] | None = None,
+    **settings: float,
+) -> Outcome:
+    theta = torch.tensor(start, dtype=torch.float64)
+    low = (
+        torch.full_like(theta, -INF) if lower is None else torch.tensor(lower, dtype=torch.float64)
+    )
+    high = (
+        torch.full_like(theta, INF) if upper is None else torch.tensor(upper, dtype=torch.float64)
+    )
+    return minimise(Dense(residuals), theta, low, high, 1.0, Settings(**settings))  # type: ignore[arg-type]
+
+
+def rosenbrock(t: Tensor) -> Tensor:
+    return torch.stack([10 * (t[1] - t[0] ** 2), 1 - t[0]])
+
+
+def powell_singular(t: Tensor) -> Tensor:
+    return torch.stack(
+        [
+            t[0] + 10 * t[1],
+            5**0.5 * (t[2] - t[3]),
+            (t[1] - 2 * t[2]) ** 2,
+            10**0.5 * (t[0] - t[3]) ** 2,
+        ]
+    )
+
+
+def two_exponentials(t: Tensor) -> Tensor:
+    x = torch.linspace(0.0, 4.0, 40, dtype=torch.float64)
+    truth = torch.exp(-0.5 * x) + 2.0 * torch.exp(-2.0 * x)
+    return t[0] * torch.exp(-t[1] * x) + t[2] * torch.exp(-t[3] * x) - truth
+
+
+def null_direction(t: Tensor) -> Tensor:
+    return torch.stack([t[0] + t[1] - 3.0, (t[0] + t[1]) ** 2 - 9.0])
+
+
+PROBLEMS = [
+    pytest.param(rosenbrock, [-1.2, 1.0], 0.0, id="rosenbrock"),
+    pytest.param(powell_singular, [3.0, -1.0, 0.0, 1.0], 0.0, id="powell-singular"),
+    pytest.param(two_exponentials, [1.5, 0.2, 1.0, 3.0], 0.0, id="two-exponentials"),
+    pytest.param(null_direction, [5.0, 5.0], 0.0, id="null-direction"),
+]
+
+
+@pytest.mark.parametrize("refinements", [0, 12])
+@pytest.mark.parametrize(("residuals", "start", "optimum"), PROBLEMS)
+def test_known_optima(
+    residuals: Residuals, start: list[float], optimum: float, refinements: int
+) -> None:
+    found = solve(residuals, start, refinements=refinements, relative_tolerance=0.0)
+    assert found.objective == pytest.approx(optimum, abs=1e-16)
+    assert torch.isfinite(found.theta).all()
+    assert list(found.history) == sorted(found.history, reverse=True)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_bounded_linear_problems_agree_with_scipy(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    matrix, right = rng.normal(size=(30, 12)), 3.0 * rng.normal(size=30)
+    low, high = [-0.1] * 12, [0.3] * 12
+    A, b = torch.from_numpy(matrix), torch.from_numpy(right)
+    found = solve(lambda t: A @ t - b, [0.0] * 12, low, high, relative_tolerance=1e-14)
+    peer = lsq_linear(matrix, right, bounds=(low, high), method="bvls")
+    assert found.objective == pytest.approx(2 * peer.cost / 30, rel=1e-12)
+    torch.testing.assert_close(found.theta, torch.from_numpy(peer.x), rtol=0, atol=1e-7)
+    assert int((peer.active_mask != 0).sum()) >= 3
+
+
+def test_bounded_curved_problem_agrees_with_scipy() -> None:
+    low, high = [-2.0, -2.0], [0.5, 2.0]
+    found = solve(rosenbrock, [-1.2, 1.0], low, high, relative_tolerance=0.0)
+
+    def numpy_residuals(t: np.ndarray) -> np.ndarray:
+        return rosenbrock(torch.from_numpy(t)).numpy()
+
+    peer = least_squares(numpy_residuals, [-1.2, 1.0], bounds=(low, high), xtol=1e-15, ftol=1e-15)
+    assert found.objective == pytest.approx(peer.cost, rel=1e-6)
+    assert float(found.theta[0]) == 0.5
+
+
+def test_every_evaluation_is_inside_the_box() -> None:
+    seen: list[Tensor] = []
+
+    def residuals(t: Tensor) -> Tensor:
+        seen.append(t.detach().clone())
+        return two_exponentials(t)
+
+    low, high = [0.0, 0.0, 0.0, 0.0], [1.2, 0.4, 3.0, 1.5]
+    solve(residuals, [1.0, 0.2, 1.0, 1.0], low, high)
+    for theta in seen:
+        limits = zip(low, theta.tolist(), high, strict=True)
+        assert all(lo <= value <= hi for lo, value, hi in limits)
+
+
+def test_a_wall_of_nan_is_walked_around() -> None:
+    def residuals(t: Tensor) -> Tensor:
+        # Undefined for t > 2; an undamped step from 1.9 lands there.
+        return torch.stack([torch.log(2.0 - t[0]) + 3.0, 0.1 * t[0]])
+
+    found = solve(residuals, [1.0])
+    assert torch.isfinite(found.theta).all()
+    assert found.status in {"gradient", "decrease"}
+    assert 1.9 < float(found.theta[0]) < 2.0
+
+
+def test_a_start_without_a_finite_objective_is_kept_and_said_to_have_stalled() -> None:
+    found = solve(torch.log, [-1.0])
+    assert (found.status, found.n_iterations) == ("stalled", 0)
+    assert found.theta.tolist() == [-1.0]
+
+
+def test_a_column_of_zeros_does_not_move() -> None:
+    found = solve(lambda t: torch.stack([t[0] - 1.0, 2.0 * t[0]]) + 0.0 * t[1], [3.0, 7.0])
+    assert float(found.theta[1]) == 7.0
+    assert found.status == "gradient"
+
+
+def test_the_limit_of_iterations_is_reported() -> None:
+    found = solve(rosenbrock, [-1.2, 1.0], max_iterations=2, refinements=0)
+    assert (found.status, found.n_iterations, len(found.history)) == ("iterations", 2, 3)
+
+
+def test_a_kink_ends_as_convergence() -> None:
+    # |t| + 1 has its minimum at a kink, where no gradient vanishes.
+    found = solve(lambda t: t.abs() + 1.0, [0.7])
+    assert found.status in {"decrease", "step"}
+    assert abs(float(found.theta[0])) < 1e-6
+
+
+def test_the_cheap_steps_save_normal_equations() -> None:
+    plain = solve(two_exponentials, [1.5, 0.2, 1.0, 3.0], refinements=0)
+    helped = solve(two_exponentials, [1.5, 0.2, 1.0, 3.0], refinements=12)
+    assert helped.n_iterations < plain.n_iterations
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_step_in_a_box_beats_the_projected_step(seed: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    root = torch.randn(8, 5, dtype=torch.float64, generator=rng)
+    gradient = 5 * torch.randn(5, dtype=torch.float64, generator=rng)
+    theta, scale = torch.zeros(5).double(), torch.ones(5).double()
+    low, high = torch.full((5,), -0.3).double(), torch.full((5,), 0.2).double()
+    matrix = root.T @ root
+    damped = matrix + 0.1 * torch.eye(5).double()
+    step = box_step(matrix, gradient, 0.1, scale, theta, low, high)
+    assert step is not None
+    assert ((step >= low) & (step <= high)).all()
+    free = torch.linalg.solve(damped, -0.5 * gradient)
+    projected = torch.minimum(torch.maximum(free, low), high)
+    gain = predicted_decrease(damped, gradient, step)
+    assert gain >= predicted_decrease(damped, gradient, projected) - 1e-12
+    assert gain > 0
+
+
+def test_free_coordinates_leave_out_those_that_push_against_a_bound() -> None:
+    theta = torch.tensor([0.0, 0.0, 1.0, 1.0, 0.5])
+    gradient = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0])
+    free = free_coordinates(theta, gradient, torch.zeros(5), torch.ones(5))
+    assert free.tolist() == [False, True, True, False, True]
