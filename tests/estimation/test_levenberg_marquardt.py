@@ -197,6 +197,44 @@ def test_step_in_a_box_beats_the_projected_step(seed: int) -> None:
     assert gain > 0
 
 
+def test_a_coordinate_at_its_bound_moves_the_others() -> None:
+    matrix = torch.tensor([[2.0, 1.0], [1.0, 3.0]], dtype=torch.float64)
+    gradient = torch.tensor([-8.0, -4.0], dtype=torch.float64)
+    low, high = torch.full((2,), -9.0).double(), torch.tensor([0.5, 9.0]).double()
+    step = box_step(
+        matrix, gradient, 0.5, torch.ones(2).double(), torch.zeros(2).double(), low, high
+    )
+    assert step is not None
+    # (H11 + damping) s1 = -g1 / 2 - H10 s0 with s0 = 0.5.
+    assert step.tolist() == pytest.approx([0.5, (2.0 - 0.5) / 3.5], rel=1e-14)
+
+
+def test_what_still_leaves_the_box_is_projected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sigmoe.estimation._box._PASSES", 1)
+    low, high = torch.full((2,), -1.0).double(), torch.full((2,), 1.0).double()
+    step = box_step(
+        torch.eye(2).double(),
+        torch.tensor([-9.0, 9.0]).double(),
+        0.1,
+        torch.ones(2).double(),
+        torch.tensor([0.5, 0.0]).double(),
+        low,
+        high,
+    )
+    assert step is not None
+    assert step.tolist() == [0.5, -1.0]
+
+
+def test_the_prediction_is_exact_for_linear_residuals() -> None:
+    A = torch.tensor([[1.0, 2.0], [0.0, 1.0], [3.0, -1.0]], dtype=torch.float64)
+    problem = Dense(lambda t: A @ t - 1.0)
+    theta, step = torch.tensor([0.3, -0.2]).double(), torch.tensor([0.5, 0.7]).double()
+    before = problem.normal_equations(theta)
+    after, _ = problem.gradient(theta + step)
+    promised = predicted_decrease(before.matrix, before.gradient, step)
+    assert promised == pytest.approx(before.objective - after, rel=1e-12)
+
+
 def test_free_coordinates_leave_out_those_that_push_against_a_bound() -> None:
     theta = torch.tensor([0.0, 0.0, 1.0, 1.0, 0.5])
     gradient = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0])
