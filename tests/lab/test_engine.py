@@ -6,6 +6,7 @@ import socket
 import polars as pl
 import pytest
 import torch
+from distributed import LocalCluster
 
 from lab.toy_tasks import WORK, Toy
 from sigmoe._base.errors import InputError
@@ -104,10 +105,23 @@ def test_workers_give_the_same_rows_survive_death_and_report_a_deadly_task(store
     same = [t.task_id for t in harmless]
     assert store.read(same).equals(serial.read(same))
     assert (tmp_path / "died-30").exists()
+    # Workers keep their memory, see `_dask_pool`.
+    assert set(store.read(same)["n_members"]) == {0}
     assert store.read([t.task_id for t in once])["failed"].to_list() == [False, False]
     row = store.read([deadly.task_id]).to_dicts()[0]
     assert row["failed"] is True
     assert row["error"].startswith("KilledWorker: ")
+
+
+def test_a_scheduler_that_runs_elsewhere_is_used(store):
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        with remote_pool(cluster.scheduler_address) as pool:
+            assert pool.workers == 1
+            run([Toy(0), Toy(1, how="raises")], store, pool)
+        assert cluster.scheduler.status.name == "running"
+    assert sorted(store.read(store.done())["failed"].to_list()) == [False, True]
 
 
 def test_an_address_without_a_scheduler_is_refused(monkeypatch):

@@ -73,8 +73,11 @@ def test_a_write_that_fails_leaves_neither_file_nor_rest(tmp_path, monkeypatch):
 def test_leftovers_of_a_killed_run_are_no_tasks(tmp_path):
     with Store.create(tmp_path, [tiny_study()]) as store:
         store.write(some_row())
-        (store.tasks_directory / f".{ID[::-1]}.parquet.77.tmp").write_bytes(b"half")
+        left = store.tasks_directory / f".{ID[::-1]}.parquet.77.tmp"
+        left.write_bytes(b"half")
         assert store.done() == {ID}
+    with Store.create(tmp_path, [tiny_study()]):
+        assert [path.name for path in left.parent.iterdir()] == [f"{ID}.parquet"]
 
 
 def test_a_damaged_task_is_named(tmp_path):

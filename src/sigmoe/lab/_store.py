@@ -24,6 +24,8 @@ from sigmoe.lab._study_file import parse_study
 
 _LOCK = ".sigmoe.lock"
 _TASK_FILE = re.compile(r"[0-9a-f]{32}\.parquet")
+#: What a writer that was killed leaves behind.
+_LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.parquet\.\d+\.tmp")
 _STUDY_FILE = re.compile(r"study-([A-Za-z0-9_-]+)\.json")
 #: What a run derives from the tasks; `--fresh` removes these and no other files.
 _DERIVED = re.compile(
@@ -113,6 +115,7 @@ class Store:
                 store._clear()
             with _explained(store.directory):
                 store.tasks_directory.mkdir(exist_ok=True)
+                store._sweep()
                 store._record(tuple(studies))
             yield store
 
@@ -187,6 +190,12 @@ class Store:
             keep = stack.pop_all()
         with keep:
             yield
+
+    def _sweep(self) -> None:
+        """Remove the temporary files of runs that were killed; the lock says that none is alive."""
+        for path in self.tasks_directory.iterdir():
+            if _LEFTOVER.fullmatch(path.name):
+                path.unlink()
 
     def _clear(self) -> None:
         if self.tasks_directory.is_dir():
