@@ -141,3 +141,9 @@ def test_ols_slope_is_polyfit():
     rng = np.random.default_rng(6)
     x, y = rng.normal(size=9), rng.normal(size=9)
     assert ols_slope(x, y) == pytest.approx(np.polyfit(x, y, 1)[0], rel=1e-12)
+
+
+def test_losses_whose_sum_overflows_have_a_slope():
+    slope = fit_slope([10, 1000], [[1.5e308, 1.5e308], [1.5e307, 1.5e307]])
+    assert slope.value == pytest.approx(-0.5)
+    assert (slope.low, slope.high) == pytest.approx((-0.5, -0.5))

@@ -96,7 +96,9 @@ def fit_slope(
         return Slope(None)
     weights = _slope_weights(np.log([n for n, _ in kept]))
     summary, variance = _STATISTICS[statistic]
-    groups = [values for _, values in kept]
+    # Scaling all losses alike leaves the slope as it is and keeps sums of huge losses finite.
+    scale = max(float(np.max(values)) for _, values in kept)
+    groups = [values / scale for _, values in kept]
     value = float(weights @ np.array([summary(values) for values in groups]))
     parts = [weight**2 * variance(group) for weight, group in zip(weights, groups, strict=True)]
     # A size in the middle of an odd number of sizes has weight zero and needs no variance.
