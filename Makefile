@@ -58,6 +58,7 @@ docs: $(DOCS_STAMP)
 	$(BIN)/sphinx-build -E -W --keep-going -b html docs docs/_build/html
 
 bench: $(STAMP)
+	$(BIN)/python benchmarks/normal_equations.py
 	$(BIN)/python benchmarks/least_squares.py
 
 # Both lock files come from fresh environments, so that they hold what is needed and no more.

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sigmoe._base.errors import InputError
-from sigmoe._base.seeds import generator, seed_sequence
+from sigmoe._base.seeds import child_seeds, generator, seed_sequence
 
 
 def state(*args, **axes):
@@ -55,3 +55,14 @@ def test_bad_entropy(entropy):
     assert str(caught.value) == (
         f"seed must be an integer >= 0; got {entropy!r}. Pass a non-negative integer."
     )
+
+
+@pytest.mark.parametrize("seed", [3, np.random.SeedSequence(3)], ids=["integer", "sequence"])
+def test_children_are_the_same_every_time_and_differ_by_role_and_position(seed):
+    def states(role, count):
+        return [child.generate_state(2).tolist() for child in child_seeds(seed, role, count)]
+
+    first = states("starts", 2)
+    assert states("starts", 3)[:2] == first
+    assert first[0] != first[1]
+    assert states("points", 2) != first

@@ -86,7 +86,7 @@ def test_small_inputs_and_large_responses_widen_the_defaults() -> None:
 )
 def test_bad_limits_are_refused(block: str, limits: object) -> None:
     with pytest.raises(InputError) as error:
-        Bounds(**{block: limits})  # type: ignore[arg-type]
+        Bounds(**{block: limits})
     assert str(error.value) == (
         f"bounds.{block} must be a pair (lower, upper) of numbers with lower < upper; "
         f"got {limits!r}. Use -inf and inf for no bound."

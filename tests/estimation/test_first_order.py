@@ -75,5 +75,5 @@ def test_values_out_of_range_stall_at_the_last_finite_iterate() -> None:
 def test_bad_numbers_are_refused(changed: dict[str, float], message: str) -> None:
     X, y, start = problem()
     with pytest.raises(InputError) as error:
-        first_order_fit(X, y, start, **changed)  # type: ignore[arg-type]
+        first_order_fit(X, y, start, **changed)
     assert str(error.value) == message

@@ -369,7 +369,7 @@ def test_bad_numbers_are_refused(name: str, value: object) -> None:
     arguments: dict[str, object] = {"n_experts": 2, "start": start, name: value}
     constraint, remedy = CONSTRAINTS[name]
     with pytest.raises(InputError) as error:
-        fit_least_squares(X, y, SMALL, **arguments)  # type: ignore[arg-type]
+        fit_least_squares(X, y, SMALL, **arguments)
     assert str(error.value) == f"{name} must be {constraint.rule}; got {value!r}. {remedy}"
 
 
@@ -427,7 +427,7 @@ def test_bad_input_is_refused(changed: dict[str, object], message: str) -> None:
     X, y, start = small_problem()
     arguments = {"X": X, "y": y, "architecture": SMALL, "n_experts": 2, "start": start, **changed}
     with pytest.raises(InputError) as error:
-        fit_least_squares(**arguments)  # type: ignore[arg-type]
+        fit_least_squares(**arguments)
     assert str(error.value) == message
 
 

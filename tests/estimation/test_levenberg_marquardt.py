@@ -51,7 +51,7 @@ def solve(
     high = (
         torch.full_like(theta, INF) if upper is None else torch.tensor(upper, dtype=torch.float64)
     )
-    return minimise(Dense(residuals), theta, low, high, 1.0, Settings(**settings))  # type: ignore[arg-type]
+    return minimise(Dense(residuals), theta, low, high, 1.0, Settings(**settings))
 
 
 def rosenbrock(t: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def test_atoms_of_one_cell_share_its_weight(gate: str, weight: object) -> None:
     start = near_truth_start(truth, 8, scale=0.0, seed=4)
     cells = voronoi_cells(start, truth).double()
     assert int(cells.sum()) == 8
-    torch.testing.assert_close(cells @ weight(start.c), weight(truth.c))  # type: ignore[operator]
+    torch.testing.assert_close(cells @ weight(start.c), weight(truth.c))
 
 
 def test_a_softmax_start_without_noise_is_the_truth_as_a_function() -> None:
@@ -88,7 +88,7 @@ def test_starts_depend_on_their_seed() -> None:
 def test_bad_numbers_are_refused(changed: dict[str, object], message: str) -> None:
     arguments = {"n_experts": 3, "scale": 0.1, "seed": 0, **changed}
     with pytest.raises(InputError) as error:
-        near_truth_start(draw_truth(Architecture(dim=2), 3), **arguments)  # type: ignore[arg-type]
+        near_truth_start(draw_truth(Architecture(dim=2), 3), **arguments)
     assert str(error.value) == message
 
 

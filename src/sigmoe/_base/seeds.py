@@ -8,7 +8,10 @@ import numpy as np
 
 from sigmoe._base.constraints import Interval, check
 
-#: Bits of a hashed axis that enter the spawn key; four 32-bit words.
+#: A seed as the public functions take it.
+Seed = int | np.random.SeedSequence
+
+#: 32-bit words of a hashed axis that enter the spawn key.
 _KEY_WORDS = 4
 
 
@@ -44,6 +47,24 @@ def seed_sequence(entropy: int, **axes: int | str) -> np.random.SeedSequence:
         digest = hashlib.sha256(text.encode()).digest()
         words += [int.from_bytes(digest[4 * k : 4 * k + 4], "little") for k in range(_KEY_WORDS)]
     return np.random.SeedSequence(int(entropy), spawn_key=tuple(words))
+
+
+def child_seeds(seed: Seed, role: str, count: int) -> list[np.random.SeedSequence]:
+    """Return seed sequences that depend on the seed, the role and their position only.
+
+    Examples
+    --------
+    >>> first, second = child_seeds(7, "starts", 2)
+    >>> first.generate_state(1) == second.generate_state(1)
+    array([False])
+    """
+    if isinstance(seed, np.random.SeedSequence):
+        # spawn() would count up inside the caller's object, and a second call would differ.
+        marker = seed_sequence(0, role=role).spawn_key
+        root = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, *marker))
+    else:
+        root = seed_sequence(seed, role=role)
+    return root.spawn(count)
 
 
 def generator(

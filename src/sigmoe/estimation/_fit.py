@@ -11,6 +11,7 @@ from torch import Tensor
 from sigmoe._base.arrays import ArrayLike, as_inputs, as_responses
 from sigmoe._base.constraints import Interval, check
 from sigmoe._base.errors import SigmoeWarning, invalid
+from sigmoe._base.seeds import Seed
 from sigmoe.estimation._bounds import (
     Bounds,
     coordinate_limits,
@@ -23,7 +24,6 @@ from sigmoe.estimation._normal_equations import LeastSquares
 from sigmoe.estimation._race import race
 from sigmoe.estimation._result import FitResult, message_for
 from sigmoe.estimation._solve import solve
-from sigmoe.estimation._starts import Seed
 from sigmoe.moe import Architecture, MixingMeasure
 
 #: Constraints of the numbers a user may pass, with the remedy that goes into the message.

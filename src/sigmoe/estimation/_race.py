@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sigmoe._base.seeds import seed_sequence
+from sigmoe._base.seeds import Seed, child_seeds
 from sigmoe.estimation._bounds import Bounds
 from sigmoe.estimation._levenberg_marquardt import Settings
 from sigmoe.estimation._normal_equations import LeastSquares
 from sigmoe.estimation._solve import solve
-from sigmoe.estimation._starts import Seed, random_start
+from sigmoe.estimation._starts import random_start
 from sigmoe.moe import Architecture, MixingMeasure
 
 
@@ -89,17 +89,6 @@ def race(
         best_first = sorted(alive, key=lambda k: (objectives[k], k))
         alive = best_first[: max(1, ceil(leg.kept * len(alive)))]
     return Race(alive[0], starts, points[alive[0]], objectives)
-
-
-def child_seeds(seed: Seed, role: str, count: int) -> list[np.random.SeedSequence]:
-    """Return seed sequences that depend on the seed, the role and their position only."""
-    if isinstance(seed, np.random.SeedSequence):
-        # spawn() would count up inside the caller's object, and a second call would differ.
-        marker = seed_sequence(0, role=role).spawn_key
-        root = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, *marker))
-    else:
-        root = seed_sequence(seed, role=role)
-    return root.spawn(count)
 
 
 def _or_infinite(objective: float) -> float:

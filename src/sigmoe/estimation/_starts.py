@@ -9,15 +9,12 @@ from torch import Tensor
 from sigmoe._base.arrays import ArrayLike, as_inputs, as_responses
 from sigmoe._base.constraints import Interval, check
 from sigmoe._base.errors import invalid
-from sigmoe._base.seeds import generator
+from sigmoe._base.seeds import Seed, generator
 from sigmoe.estimation._bounds import Bounds, coordinate_limits, resolve_bounds
 from sigmoe.moe import Architecture, MixingMeasure
 from sigmoe.moe._experts import get_expert
 from sigmoe.moe._gates import get_gate
 from sigmoe.moe._scores import SCORES
-
-#: A seed as the public functions take it.
-Seed = int | np.random.SeedSequence
 
 
 def near_truth_start(

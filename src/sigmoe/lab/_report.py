@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from sigmoe.lab._evidence import format_value
+from sigmoe.lab._evidence import Style, format_value
 from sigmoe.lab._page import page
 from sigmoe.lab._read import Results, read_results
 from sigmoe.lab._store import write_atomically
@@ -71,9 +71,9 @@ def embedded(value: Any) -> Markup:
     return Markup(text)
 
 
-def _number(value: float | int | None, style: str = "value") -> str:
+def _number(value: float | int | None, style: Style = "value") -> str:
     """Return a number for a reader; what does not exist is a dash."""
-    text = "–" if value is None else format_value(value, style)  # type: ignore[arg-type]
+    text = "–" if value is None else format_value(value, style)
     return "–" if text == "not available" else text
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sigmoe._base.constraints import Interval, check
 from sigmoe._base.errors import invalid
+from sigmoe._base.seeds import Seed, child_seeds
 from sigmoe.estimation import Bounds, FitResult, fit_least_squares, random_start
-from sigmoe.estimation._race import child_seeds
 from sigmoe.moe import Architecture, MixingMeasure, Sampler
 from sigmoe.theory._function_distance import root_mean_square
 from sigmoe.theory._points import integration_points
@@ -80,7 +79,7 @@ def project(
     *,
     n_starts: int = 8,
     n_points: int = 2**14,
-    seed: int | np.random.SeedSequence = 0,
+    seed: Seed = 0,
     within: float = 0.25,
     max_iterations: int = 200,
     bounds: Bounds | str | None = "default",
