@@ -3,9 +3,11 @@
 import contextlib
 import socket
 
+import dask
 import polars as pl
 import pytest
 import torch
+from dask.utils import parse_timedelta
 from distributed import LocalCluster
 
 from lab.toy_tasks import WORK, Toy
@@ -149,3 +151,10 @@ def test_a_second_run_on_this_machine_is_not_disturbed_by_the_first():
             first.listen()
         with local_pool(1) as pool:
             assert pool.workers == 1
+
+
+def test_a_worker_that_is_slow_to_come_back_is_waited_for():
+    # By hand: struck off after 3 seconds when it needed 12, it left the run waiting for ever.
+    with local_pool(1):
+        patience = parse_timedelta(dask.config.get("distributed.deploy.lost-worker-timeout"))
+    assert patience >= 600

@@ -22,6 +22,9 @@ _SETTINGS = {
     # Dask lets workers give memory back at once. Iterations that ask for the same blocks again and
     # again then spend half their time on page faults: 1 000 000 of them a fit, against 5000.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+    # Dask strikes off a worker that has not come back after 15 seconds. On a busy machine one that
+    # died takes longer to import PyTorch again, and a run could be left waiting without workers.
+    "distributed.deploy.lost-worker-timeout": "1 hour",
 }
 #: Seconds to wait for a scheduler that somebody else runs.
 _CONNECT_SECONDS = 20
