@@ -32,7 +32,7 @@ def dense_jacobian(measure: MixingMeasure, X: torch.Tensor) -> torch.Tensor:
     problem = LeastSquares(X, measure.predict(X), measure.architecture, measure.n_experts, len(X))
     parameters = problem._parameters(measure.coordinates)
     forward = problem._forward(parameters, slice(0, len(X)))
-    factors = problem._factors(parameters, forward)
+    factors = problem._factors(parameters, forward, slice(0, len(X)))
     powers = monomials(X.T.contiguous(), 2)
     score = powers[problem.layout.score_rows]
     ridge = powers[problem.layout.ridge_rows]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sigmoe._base.arrays import as_inputs, as_responses
+from sigmoe._base.arrays import as_inputs, as_responses, as_weights
 from sigmoe._base.errors import InputError
 
 
@@ -67,4 +67,24 @@ def test_bad_inputs(X, message):
 def test_bad_responses(y, n_outputs, message):
     with pytest.raises(InputError) as caught:
         as_responses(y, 3, n_outputs)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1.0, 2.0], "sample_weight must be an array of shape (3,); got 'shape (2,)'. Give one "
+         "weight for each row of X."),
+        ([1.0, np.nan, 1.0], "sample_weight must be finite; got 'nan in row 1'. Remove or impute "
+         "rows with NaN or infinity."),
+        ([1.0, 0.0, -2.0], "sample_weight must be >= 0; got '-2 in row 2'. Use 0 to leave a row "
+         "out."),
+        ([0, 0, 0], "sample_weight must be above 0 for at least one row; got 'zeros'. Leave it "
+         "out to weight alike."),
+    ],
+    ids=["shape", "nan", "negative", "zeros"],
+)  # fmt: skip
+def test_bad_weights(weight, message):
+    with pytest.raises(InputError) as caught:
+        as_weights(weight, 3)
     assert str(caught.value) == message

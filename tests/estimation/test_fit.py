@@ -42,6 +42,21 @@ def small_problem(seed: int = 0, n: int = 80) -> tuple[torch.Tensor, torch.Tenso
 # Known answers
 
 
+@pytest.mark.parametrize("start", ["given", "random"])
+def test_a_weight_of_k_counts_a_row_k_times(start: str) -> None:
+    X, y, near = small_problem()
+    weight = torch.arange(80) % 3
+    first = near if start == "given" else "random"
+    weighted = fit_least_squares(X, y, SMALL, 2, first, n_starts=3, sample_weight=weight)
+    rows = torch.arange(80).repeat_interleave(weight)
+    repeated = fit_least_squares(X[rows], y[rows], SMALL, 2, first, n_starts=3)
+    assert weighted.objective == pytest.approx(repeated.objective, rel=1e-9)
+    assert weighted.start_objective == pytest.approx(repeated.start_objective, rel=1e-9)
+    torch.testing.assert_close(
+        weighted.measure.predict(X), repeated.measure.predict(X), rtol=0, atol=1e-6
+    )
+
+
 @pytest.mark.parametrize("architecture", MODELS)
 def test_noiseless_samples_are_fitted_exactly(architecture: Architecture) -> None:
     truth = draw_truth(architecture, 2, seed=3)

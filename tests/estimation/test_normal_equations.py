@@ -98,3 +98,21 @@ def test_a_batch_is_refused() -> None:
     assert str(error.value) == (
         "measure must be a single measure; got 'batch shape (2,)'. Take one with measure[k]."
     )
+
+
+@pytest.mark.parametrize("architecture", CASES[:: len(OUTPUTS) + 1])
+def test_a_weight_of_k_counts_a_row_k_times(architecture: Architecture) -> None:
+    X, y = draw_sample(draw_truth(architecture, 3, seed=1), 40, noise_variance=1.0, seed=2)
+    weight = torch.arange(40) % 4
+    measure = draw_truth(architecture, 3, seed=3)
+    weighted = normal_equations(measure, X, y, sample_weight=weight)
+    repeated = normal_equations(
+        measure, X.repeat_interleave(weight, dim=0), y.repeat_interleave(weight, dim=0)
+    )
+    torch.testing.assert_close(weighted.matrix, repeated.matrix)
+    torch.testing.assert_close(weighted.gradient, repeated.gradient)
+    assert weighted.objective == pytest.approx(repeated.objective, rel=1e-12)
+    problem = LeastSquares(X, y, architecture, 3, chunk=7, sample_weight=weight.double())
+    theta = measure.coordinates
+    assert problem.objective(theta) == pytest.approx(repeated.objective, rel=1e-12)
+    torch.testing.assert_close(problem.gradient(theta)[1], repeated.gradient)

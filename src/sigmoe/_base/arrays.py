@@ -110,3 +110,43 @@ def as_responses(y: ArrayLike, n: int, n_outputs: int | None = None, name: str =
             "Give one response for each row of X; Architecture(n_outputs=) sets the columns.",
         )
     return require_finite(tensor, name)
+
+
+def as_weights(sample_weight: ArrayLike, n: int, name: str = "sample_weight") -> Tensor:
+    """Return weights of samples as a float64 tensor of shape (n,).
+
+    Parameters
+    ----------
+    sample_weight : array_like of shape (n,)
+        Non-negative, with at least one above zero.
+    n : int
+        Number of rows of X.
+    name : str
+        Name of the argument in errors.
+
+    Raises
+    ------
+    InputError
+        For a wrong shape, NaN, infinity, a negative weight, or weights that are all zero.
+
+    Examples
+    --------
+    >>> as_weights([1, 0, 2], 3)
+    tensor([1., 0., 2.], dtype=torch.float64)
+    """
+    weights = as_float64(sample_weight, name)
+    if tuple(weights.shape) != (n,):
+        found = f"shape {tuple(weights.shape)}"
+        raise invalid(
+            name, f"an array of shape ({n},)", found, "Give one weight for each row of X."
+        )
+    require_finite(weights, name)
+    if bool((weights < 0).any()):
+        row = int((weights < 0).nonzero()[0, 0])
+        found = f"{float(weights[row]):g} in row {row}"
+        raise invalid(name, ">= 0", found, "Use 0 to leave a row out.")
+    if not bool((weights > 0).any()):
+        raise invalid(
+            name, "above 0 for at least one row", "zeros", "Leave it out to weight alike."
+        )
+    return weights

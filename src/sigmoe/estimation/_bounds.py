@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sigmoe._base.errors import invalid
+from sigmoe.estimation._sample import Sample
 from sigmoe.moe import Architecture, MixingMeasure
 from sigmoe.moe._scores import SCORES
 
@@ -77,9 +78,12 @@ def default_bounds(X: Tensor, y: Tensor) -> Bounds:
     X : Tensor of shape (n, d)
     y : Tensor of shape (n,) or (n, m)
     """
-    reach = float(X.abs().max())
+    return _bounds_at_scale(float(X.abs().max()), float(y.square().mean().sqrt()))
+
+
+def _bounds_at_scale(reach: float, response_scale: float) -> Bounds:
     widen = 1.0 if reach == 0.0 else max(1.0, _power_of_two(1.0 / reach))
-    size = max(1.0, _power_of_two(float(y.square().mean().sqrt())))
+    size = max(1.0, _power_of_two(response_scale))
     a, b, eta = 10.0 * widen**2, 10.0 * widen, 10.0 * widen * size
     return Bounds((-a, a), (-b, b), (-20.0, 20.0), (-eta, eta))
 
@@ -89,14 +93,14 @@ def _power_of_two(value: float) -> float:
     return 2.0 ** math.floor(math.log2(value)) if value >= 2.0 else 1.0
 
 
-def resolve_bounds(bounds: Bounds | str | None, X: Tensor, y: Tensor) -> Bounds:
+def resolve_bounds(bounds: Bounds | str | None, sample: Sample) -> Bounds:
     """Return the bounds that the argument ``bounds`` of a fit stands for."""
     if bounds is None:
         return UNBOUNDED
     if isinstance(bounds, Bounds):
         return bounds
     if bounds == "default":
-        return default_bounds(X, y)
+        return _bounds_at_scale(float(sample.X.abs().max()), sample.response_scale)
     raise invalid(
         "bounds", "'default', a Bounds or None", bounds, "Write for example Bounds(A=(-5, 5))."
     )

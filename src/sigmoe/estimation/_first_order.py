@@ -8,7 +8,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from sigmoe._base.arrays import ArrayLike, as_inputs, as_responses
+from sigmoe._base.arrays import ArrayLike
 from sigmoe._base.constraints import Interval, check
 from sigmoe.estimation._bounds import (
     Bounds,
@@ -21,6 +21,7 @@ from sigmoe.estimation._levenberg_marquardt import scaled_gradient
 from sigmoe.estimation._normal_equations import LeastSquares
 from sigmoe.estimation._refine import Point
 from sigmoe.estimation._result import FitResult, message_for
+from sigmoe.estimation._sample import Sample
 from sigmoe.moe import MixingMeasure
 
 _DECAY = (0.9, 0.999)
@@ -35,6 +36,7 @@ def first_order_fit(
     steps: int = 300,
     learning_rate: float = 0.01,
     bounds: Bounds | str | None = "default",
+    sample_weight: ArrayLike | None = None,
 ) -> FitResult:
     """Take a fixed number of Adam steps on the mean squared residual.
 
@@ -54,6 +56,8 @@ def first_order_fit(
         Step size > 0 of Adam, the same for all canonical coordinates.
     bounds : Bounds, "default" or None
         Box of the parameters.
+    sample_weight : array_like of shape (n,), optional
+        Non-negative weights of the rows, not all zero.
 
     Returns
     -------
@@ -80,19 +84,16 @@ def first_order_fit(
     positive = Interval("number", 0.0, closed="neither")
     check("learning_rate", learning_rate, positive, "Try 0.01.")
     architecture = start.architecture
-    inputs = as_inputs(X, architecture.dim)
-    responses = as_responses(y, len(inputs), architecture.n_outputs)
-    box = resolve_bounds(bounds, inputs, responses)
+    sample = Sample.checked(X, y, architecture, sample_weight)
+    box = resolve_bounds(bounds, sample)
     require_inside(start, box)
-    problem = LeastSquares(inputs, responses, architecture, start.n_experts)
-    lower, upper = (
-        side.to(inputs.device) for side in coordinate_limits(box, architecture, start.n_experts)
-    )
-    theta = start.coordinates.to(inputs.device)
+    problem = sample.problem(architecture, start.n_experts)
+    limits = coordinate_limits(box, architecture, start.n_experts)
+    lower, upper = (side.to(sample.device) for side in limits)
+    theta = start.coordinates.to(sample.device)
     theta, history = _adam(problem, theta, lower, upper, steps, learning_rate)
     equations = problem.normal_equations(theta)
     point = Point(theta.flatten(), equations.objective, equations.gradient)
-    size = float(responses.square().mean().sqrt())
     finished = len(history) == steps + 1
     active = describe_active(architecture, theta, lower, upper)
     status = "budget" if finished else "stalled"
@@ -102,7 +103,9 @@ def first_order_fit(
         status=status,
         message=message_for(status, active),
         n_iterations=len(history) - 1,
-        gradient_norm=scaled_gradient(point, equations.matrix.diagonal(), lower, upper, size),
+        gradient_norm=scaled_gradient(
+            point, equations.matrix.diagonal(), lower, upper, sample.response_scale
+        ),
         history=tuple(history),
         active_bounds=active,
         start=start,

@@ -6,9 +6,8 @@ import time
 import warnings
 
 import torch
-from torch import Tensor
 
-from sigmoe._base.arrays import ArrayLike, as_inputs, as_responses
+from sigmoe._base.arrays import ArrayLike
 from sigmoe._base.constraints import Interval, check
 from sigmoe._base.errors import SigmoeWarning, invalid
 from sigmoe._base.seeds import Seed
@@ -20,9 +19,9 @@ from sigmoe.estimation._bounds import (
     resolve_bounds,
 )
 from sigmoe.estimation._levenberg_marquardt import Callback, Outcome, Settings
-from sigmoe.estimation._normal_equations import LeastSquares
 from sigmoe.estimation._race import race
 from sigmoe.estimation._result import FitResult, message_for
+from sigmoe.estimation._sample import Sample
 from sigmoe.estimation._solve import solve
 from sigmoe.moe import Architecture, MixingMeasure
 
@@ -51,6 +50,7 @@ def fit_least_squares(
     gradient_tolerance: float = 1e-8,
     relative_tolerance: float = 1e-8,
     callback: Callback | None = None,
+    sample_weight: ArrayLike | None = None,
 ) -> FitResult:
     """Fit a mixture of experts by least squares, eqs. (6), (49).
 
@@ -89,6 +89,9 @@ def fit_least_squares(
         below 1/n already 1e-6 leaves nothing that matters beside the statistical error.
     callback : callable, optional
         Called after each iteration with the number of iterations and the objective.
+    sample_weight : array_like of shape (n,), optional
+        Non-negative weights of the rows, not all zero: the objective is the weighted mean. A
+        weight of k counts a row k times, and rows of weight 0 are as if they were not there.
 
     Returns
     -------
@@ -122,24 +125,24 @@ def fit_least_squares(
     )
     _checked("n_experts", n_experts)
     _checked("n_starts", n_starts)
-    inputs, responses = _data(X, y, architecture, device)
-    box = resolve_bounds(bounds, inputs, responses)
-    _warn_if_too_few(responses, architecture, n_experts)
+    sample = _sample(X, y, architecture, device, sample_weight)
+    box = resolve_bounds(bounds, sample)
+    _warn_if_too_few(sample, architecture, n_experts)
     if isinstance(start, MixingMeasure):
         _check_start(start, architecture, n_experts)
         require_inside(start, box)
-        outcome = solve(inputs, responses, start, box, settings, callback)
+        outcome = solve(sample, start, box, settings, callback)
         return _result(outcome, start, outcome.history[0], box, began)
     if start != "random":
         raise invalid(
             "start", "a MixingMeasure or 'random'", start, "Pass a measure to begin from it."
         )
 
-    ended = race(inputs, responses, architecture, n_experts, n_starts, seed, box, settings)
-    outcome = solve(inputs, responses, ended.reached, box, settings, callback)
+    ended = race(sample, architecture, n_experts, n_starts, seed, box, settings)
+    outcome = solve(sample, ended.reached, box, settings, callback)
     first = ended.starts[ended.winner]
-    problem = LeastSquares(inputs, responses, architecture, n_experts)
-    first_objective = problem.objective(first.coordinates.to(inputs.device))
+    problem = sample.problem(architecture, n_experts)
+    first_objective = problem.objective(first.coordinates.to(sample.device))
     ended.objectives[ended.winner] = outcome.objective
     return _result(outcome, first, first_objective, box, began, tuple(ended.objectives))
 
@@ -176,9 +179,13 @@ def _checked(name: str, value: float) -> float:
     return check(name, value, constraint, remedy)
 
 
-def _data(
-    X: ArrayLike, y: ArrayLike, architecture: Architecture, device: torch.device | str | None
-) -> tuple[Tensor, Tensor]:
+def _sample(
+    X: ArrayLike,
+    y: ArrayLike,
+    architecture: Architecture,
+    device: torch.device | str | None,
+    sample_weight: ArrayLike | None,
+) -> Sample:
     if not isinstance(architecture, Architecture):
         raise invalid(
             "architecture",
@@ -186,10 +193,8 @@ def _data(
             architecture,
             "Write Architecture(gate=..., dim=...).",
         )
-    inputs = as_inputs(X, architecture.dim)
-    responses = as_responses(y, len(inputs), architecture.n_outputs)
-    place = inputs.device if device is None else _device(device)
-    return inputs.to(place), responses.to(place)
+    sample = Sample.checked(X, y, architecture, sample_weight)
+    return sample if device is None else sample.to(_device(device))
 
 
 def _device(device: torch.device | str) -> torch.device:
@@ -203,11 +208,11 @@ def _device(device: torch.device | str) -> torch.device:
     return place
 
 
-def _warn_if_too_few(responses: Tensor, architecture: Architecture, n_experts: int) -> None:
+def _warn_if_too_few(sample: Sample, architecture: Architecture, n_experts: int) -> None:
     free = architecture.n_parameters(n_experts) - architecture.n_invisible
-    if responses.numel() < free:
+    if sample.y.numel() < free:
         warnings.warn(
-            f"{responses.numel()} responses are fewer than the {free} free parameters of "
+            f"{sample.y.numel()} responses are fewer than the {free} free parameters of "
             f"{n_experts} experts: the fit can follow the noise. Use more samples or fewer "
             "experts.",
             SigmoeWarning,

@@ -15,7 +15,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from sigmoe._base.arrays import ArrayLike, as_inputs, as_responses
+from sigmoe._base.arrays import ArrayLike, as_inputs, as_responses, as_weights
 from sigmoe._base.errors import invalid
 from sigmoe.estimation._layout import Layout, layout
 from sigmoe.moe import Architecture, MixingMeasure
@@ -85,6 +85,9 @@ class LeastSquares:
     n_experts : int
     chunk : int, optional
         Samples in a chunk; results do not depend on it beyond rounding.
+    sample_weight : Tensor of shape (n,), float64, optional
+        Non-negative, not all zero; means become weighted means. A weight of k counts a row k
+        times.
     """
 
     def __init__(
@@ -94,11 +97,14 @@ class LeastSquares:
         architecture: Architecture,
         n_experts: int,
         chunk: int | None = None,
+        sample_weight: Tensor | None = None,
     ) -> None:
         self.layout = layout(architecture, n_experts)
         self.Xt = X.T.contiguous()
         self.Yt = y.reshape(len(X), architecture.n_columns).T.contiguous()
         self.n = len(X)
+        self.total_weight = float(self.n if sample_weight is None else sample_weight.sum())
+        self._root_weight = None if sample_weight is None else sample_weight.sqrt()
         self.device = X.device
         rows = count_monomials(architecture.dim, self.layout.moment_degree)
         longest = chunk or _chunk_length(rows, X.device)
@@ -118,9 +124,9 @@ class LeastSquares:
         parameters = self._parameters(theta)
         total = theta.new_zeros(())
         for columns in self._chunks(self.light_chunk):
-            residual = self._forward(parameters, columns).prediction - self.Yt[:, columns]
+            residual = self._residual(self._forward(parameters, columns), columns)
             total += residual.square().sum()
-        return float(total) / self.n
+        return float(total) / self.total_weight
 
     def gradient(self, theta: Tensor) -> tuple[float, Tensor]:
         """Return the objective and its gradient of shape (p,), without J'J."""
@@ -129,11 +135,11 @@ class LeastSquares:
         adjoint = _Adjoint(self.layout, theta)
         for columns in self._chunks(self.light_chunk):
             forward = self._forward(parameters, columns)
-            residual = forward.prediction - self.Yt[:, columns]
+            residual = self._residual(forward, columns)
             total += residual.square().sum()
-            adjoint.add(self._factors(parameters, forward), forward.monomials, residual)
+            adjoint.add(self._factors(parameters, forward, columns), forward.monomials, residual)
         gradient = adjoint.collect(self._score_rows, self._ridge_rows)
-        return float(total) / self.n, gradient * (2.0 / self.n)
+        return float(total) / self.total_weight, gradient * (2.0 / self.total_weight)
 
     def normal_equations(self, theta: Tensor) -> NormalEquations:
         """Return J'J / n with the gradient and the objective; one pass over the sample."""
@@ -143,16 +149,17 @@ class LeastSquares:
         moments = theta.new_zeros(self.layout.n_moments)
         for columns in self._chunks(self.chunk):
             forward = self._forward(parameters, columns, self.layout.moment_degree)
-            residual = forward.prediction - self.Yt[:, columns]
+            residual = self._residual(forward, columns)
             total += residual.square().sum()
-            factors = self._factors(parameters, forward)
+            factors = self._factors(parameters, forward, columns)
             adjoint.add(factors, forward.monomials, residual)
             self._add_moments(moments, factors, forward.monomials)
         gradient = adjoint.collect(self._score_rows, self._ridge_rows)
-        moments /= self.n
+        moments /= self.total_weight
         # index_select is several times faster than take here.
         matrix = moments.index_select(0, self._index).view(theta.numel(), theta.numel())
-        return NormalEquations(matrix, gradient * (2.0 / self.n), float(total) / self.n)
+        gradient *= 2.0 / self.total_weight
+        return NormalEquations(matrix, gradient, float(total) / self.total_weight)
 
     def _chunks(self, length: int) -> Iterator[slice]:
         for start in range(0, self.n, length):
@@ -185,12 +192,25 @@ class LeastSquares:
         prediction = (weights.unsqueeze(1) * values).sum(0)
         return Forward(powers, weights, ridge, values, prediction)
 
-    def _factors(self, parameters: Parameters, forward: Forward) -> dict[str, Tensor]:
-        """Return the factors u, v and l of the derivatives, each of shape (N, m, chunk)."""
+    def _residual(self, forward: Forward, columns: slice) -> Tensor:
+        """Return f - y, times the root of the weight, shape (m, chunk)."""
+        residual = forward.prediction - self.Yt[:, columns]
+        return residual if self._root_weight is None else residual * self._root_weight[columns]
+
+    def _factors(
+        self, parameters: Parameters, forward: Forward, columns: slice
+    ) -> dict[str, Tensor]:
+        """Return the factors u, v and l of the derivatives, each of shape (N, m, chunk).
+
+        Each carries the root of the sample's weight.
+        """
         design = self.layout
         weights = forward.weights.unsqueeze(1)
-        slope = weights * design.expert.slope(forward.ridge)
         u = design.gate.sensitivity(forward.weights, forward.values, forward.prediction)
+        if self._root_weight is not None:
+            root = self._root_weight[columns]
+            weights, u = weights * root, u * root
+        slope = weights * design.expert.slope(forward.ridge)
         if not design.expert.scaled:
             return {"u": u, "v": slope}
         unscaled = weights * design.expert.value(forward.ridge)
@@ -274,7 +294,10 @@ def _ordered_products(left: Tensor, right: Tensor, out: Tensor) -> None:
 
 
 def normal_equations(
-    measure: MixingMeasure, X: ArrayLike, y: ArrayLike | None = None
+    measure: MixingMeasure,
+    X: ArrayLike,
+    y: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
 ) -> NormalEquations:
     """Return the normal equations of least squares at a mixing measure (eqs. (6), (49)).
 
@@ -287,6 +310,8 @@ def normal_equations(
     y : array_like of shape (n,) or (n, m), optional
         Responses; left out, the measure's own predictions stand in for them, so that gradient and
         objective are zero and the matrix is the Fisher information times the noise variance.
+    sample_weight : array_like of shape (n,), optional
+        Non-negative weights, not all zero; all means over samples become weighted means.
 
     Returns
     -------
@@ -296,7 +321,7 @@ def normal_equations(
     Raises
     ------
     InputError
-        For wrong shapes, NaN or infinity.
+        For wrong shapes, NaN or infinity, or weights that are negative or all zero.
 
     Examples
     --------
@@ -316,5 +341,6 @@ def normal_equations(
         )
     X = as_inputs(X, architecture.dim)
     responses = measure.predict(X) if y is None else as_responses(y, len(X), architecture.n_outputs)
-    problem = LeastSquares(X, responses, architecture, measure.n_experts)
+    weights = None if sample_weight is None else as_weights(sample_weight, len(X)).to(X.device)
+    problem = LeastSquares(X, responses, architecture, measure.n_experts, sample_weight=weights)
     return problem.normal_equations(measure.coordinates)

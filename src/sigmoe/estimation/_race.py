@@ -12,14 +12,13 @@ from math import ceil, inf, isfinite
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from sigmoe._base.seeds import Seed, child_seeds
+from sigmoe._base.seeds import Seed, child_seeds, generator
 from sigmoe.estimation._bounds import Bounds
 from sigmoe.estimation._levenberg_marquardt import Settings
-from sigmoe.estimation._normal_equations import LeastSquares
+from sigmoe.estimation._sample import Sample
 from sigmoe.estimation._solve import solve
-from sigmoe.estimation._starts import random_start
+from sigmoe.estimation._starts import draw_start
 from sigmoe.moe import Architecture, MixingMeasure
 
 
@@ -58,8 +57,7 @@ class Race:
 
 
 def race(
-    X: Tensor,
-    y: Tensor,
+    sample: Sample,
     architecture: Architecture,
     n_experts: int,
     n_starts: int,
@@ -70,20 +68,22 @@ def race(
     """Run random starts against each other; ties go to the earliest start."""
     *seeds, rows_seed = child_seeds(seed, "random-starts", n_starts + 1)
     starts = [
-        random_start(X, y, architecture, n_experts, seed=child, bounds=bounds) for child in seeds
+        draw_start(sample, architecture, n_experts, bounds, generator(child, role="random"))
+        for child in seeds
     ]
-    problem = LeastSquares(X, y, architecture, n_experts)
+    problem = sample.problem(architecture, n_experts)
     points, objectives = list(starts), [inf] * n_starts
-    order = torch.from_numpy(np.random.default_rng(rows_seed).permutation(len(X))).to(X.device)
+    order = torch.from_numpy(np.random.default_rng(rows_seed).permutation(len(sample)))
     alive = list(range(n_starts))
     for leg in ROUNDS:
         if len(alive) == 1:
             break
         # Nested subsamples: a later round adds rows to those of the earlier ones.
         rows = order[: leg.rows * architecture.n_parameters(n_experts)].sort().values
+        part = sample.rows(rows.to(sample.device))
         short = replace(settings, max_iterations=min(leg.iterations, settings.max_iterations))
         for k in alive:
-            theta = solve(X[rows], y[rows], points[k], bounds, short).theta
+            theta = solve(part, points[k], bounds, short).theta
             objectives[k] = _or_infinite(problem.objective(theta))
             points[k] = MixingMeasure.from_coordinates(architecture, theta.cpu())
         best_first = sorted(alive, key=lambda k: (objectives[k], k))

@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sigmoe._base.arrays import ArrayLike, as_inputs, as_responses
+from sigmoe._base.arrays import ArrayLike
 from sigmoe._base.constraints import Interval, check
 from sigmoe._base.errors import invalid
 from sigmoe._base.seeds import Seed, generator
 from sigmoe.estimation._bounds import Bounds, coordinate_limits, resolve_bounds
+from sigmoe.estimation._sample import Sample
 from sigmoe.moe import Architecture, MixingMeasure
 from sigmoe.moe._experts import get_expert
 from sigmoe.moe._gates import get_gate
@@ -104,6 +105,7 @@ def random_start(
     *,
     seed: Seed,
     bounds: Bounds | str | None = "default",
+    sample_weight: ArrayLike | None = None,
 ) -> MixingMeasure:
     """Return a start that knows nothing but the scale of the data.
 
@@ -119,6 +121,7 @@ def random_start(
     n_experts : int
     seed : int or SeedSequence
     bounds : Bounds, "default" or None
+    sample_weight : array_like of shape (n,), optional
 
     Returns
     -------
@@ -131,17 +134,27 @@ def random_start(
     2
     """
     check("n_experts", n_experts, Interval("integer", 1), "Ask for at least one expert.")
-    inputs = as_inputs(X, architecture.dim)
-    responses = as_responses(y, len(inputs), architecture.n_outputs)
-    box = resolve_bounds(bounds, inputs, responses)
-    centre = inputs.mean(0).cpu()
-    spread = inputs.std(0, correction=0).cpu()
+    sample = Sample.checked(X, y, architecture, sample_weight)
+    box = resolve_bounds(bounds, sample)
+    return draw_start(sample, architecture, n_experts, box, generator(seed, role="random"))
+
+
+def draw_start(
+    sample: Sample,
+    architecture: Architecture,
+    n_experts: int,
+    bounds: Bounds,
+    rng: np.random.Generator,
+) -> MixingMeasure:
+    """Return a random start for a checked sample."""
+    centre = sample.mean(sample.X)
+    spread = sample.mean((sample.X - centre).square()).sqrt().cpu()
     spread = torch.where(spread > 0, spread, 1.0)
-    size = responses.reshape(len(inputs), -1).square().mean(0).sqrt().cpu()
+    size = sample.mean(sample.y.reshape(len(sample), -1).square()).sqrt().cpu()
     size = torch.where(size > 0, size, 1.0)
-    A, b, c, eta = _draw_standardised(architecture, n_experts, size, generator(seed, role="random"))
-    A, b, c, eta = _in_inputs(A, b, c, eta, centre, spread, architecture)
-    lower, upper = coordinate_limits(box, architecture, n_experts)
+    A, b, c, eta = _draw_standardised(architecture, n_experts, size, rng)
+    A, b, c, eta = _in_inputs(A, b, c, eta, centre.cpu(), spread, architecture)
+    lower, upper = coordinate_limits(bounds, architecture, n_experts)
     coordinates = _measure(architecture, A, b, c, eta).coordinates
     projected = torch.minimum(torch.maximum(coordinates.flatten(), lower), upper)
     return MixingMeasure.from_coordinates(architecture, projected.view_as(coordinates))

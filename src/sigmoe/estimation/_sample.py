@@ -1,0 +1,78 @@
+"""A checked sample: inputs, responses and weights, with the few statistics that fits need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sigmoe._base.arrays import ArrayLike, as_inputs, as_responses, as_weights
+from sigmoe.estimation._normal_equations import LeastSquares
+from sigmoe.moe import Architecture
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows that count: all tensors are float64, finite and on one device.
+
+    Attributes
+    ----------
+    X : Tensor of shape (n, d)
+    y : Tensor of shape (n,) or (n, m)
+    weight : Tensor of shape (n,), or None
+        Positive; None if all rows count alike.
+    """
+
+    X: Tensor
+    y: Tensor
+    weight: Tensor | None = None
+
+    @classmethod
+    def checked(
+        cls,
+        X: ArrayLike,
+        y: ArrayLike,
+        architecture: Architecture,
+        sample_weight: ArrayLike | None = None,
+    ) -> Sample:
+        """Return the sample without the rows of weight zero, or raise InputError."""
+        inputs = as_inputs(X, architecture.dim)
+        responses = as_responses(y, len(inputs), architecture.n_outputs).to(inputs.device)
+        if sample_weight is None:
+            return cls(inputs, responses)
+        weight = as_weights(sample_weight, len(inputs)).to(inputs.device)
+        return cls(inputs, responses, weight).rows(weight > 0)
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    @property
+    def device(self) -> torch.device:
+        """Return where the sample lies."""
+        return self.X.device
+
+    @property
+    def response_scale(self) -> float:
+        """Return the root mean square of the responses."""
+        return float(self.mean(self.y.reshape(len(self), -1).square()).mean().sqrt())
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the weighted mean over rows of values of shape (n, k), shape (k,)."""
+        if self.weight is None:
+            return values.mean(0)
+        return (self.weight @ values) / self.weight.sum()
+
+    def rows(self, index: Tensor) -> Sample:
+        """Return some rows, by position or by a mask."""
+        weight = None if self.weight is None else self.weight[index]
+        return Sample(self.X[index], self.y[index], weight)
+
+    def to(self, device: torch.device | str) -> Sample:
+        """Return the sample on another device."""
+        weight = None if self.weight is None else self.weight.to(device)
+        return Sample(self.X.to(device), self.y.to(device), weight)
+
+    def problem(self, architecture: Architecture, n_experts: int) -> LeastSquares:
+        """Return the least squares problem of this sample."""
+        return LeastSquares(self.X, self.y, architecture, n_experts, sample_weight=self.weight)
