@@ -68,6 +68,24 @@ def test_noiseless_samples_are_fitted_exactly(architecture: Architecture) -> Non
     torch.testing.assert_close(fit.measure.predict(X), y, rtol=0, atol=1e-8)
 
 
+def test_a_single_linear_expert_with_ridge_is_ridge_regression() -> None:
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(60, 3, generator=generator, dtype=torch.float64)
+    y = torch.randn(60, generator=generator, dtype=torch.float64)
+    architecture = Architecture("softmax", "linear", "linear", 3)
+    start = MixingMeasure(architecture, None, torch.ones(1, 3), [0.5], torch.zeros(1, 4))
+    fit = fit_least_squares(X, y, architecture, 1, start, ridge=0.3, gradient_tolerance=1e-12)
+    design = torch.cat([X, torch.ones(60, 1, dtype=torch.float64)], dim=1)
+    right = design.T @ design / 60 + 0.3 * torch.eye(4, dtype=torch.float64)
+    expected = torch.linalg.solve(right, design.T @ y / 60)
+    torch.testing.assert_close(fit.measure.eta[0], expected, rtol=0, atol=1e-7)
+    # The gate of a single softmax expert is invisible: the penalty alone decides, for zero.
+    assert float(fit.measure.b.abs().max()) < 1e-6
+    residual = fit.measure.predict(X) - y
+    assert fit.objective == pytest.approx(float(residual.square().mean()), rel=1e-12)
+    assert fit.history[-1] > fit.objective
+
+
 def test_noiseless_identified_parameters_are_recovered() -> None:
     truth = draw_truth(Architecture(expert="tanh", dim=2), 3, seed=0)
     X, y = draw_sample(truth, 2000, noise_variance=0.0, seed=1)

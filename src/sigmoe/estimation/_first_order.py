@@ -17,8 +17,7 @@ from sigmoe.estimation._bounds import (
     require_inside,
     resolve_bounds,
 )
-from sigmoe.estimation._levenberg_marquardt import scaled_gradient
-from sigmoe.estimation._normal_equations import LeastSquares
+from sigmoe.estimation._levenberg_marquardt import Problem, scaled_gradient
 from sigmoe.estimation._refine import Point
 from sigmoe.estimation._result import FitResult, message_for
 from sigmoe.estimation._sample import Sample
@@ -115,7 +114,7 @@ def first_order_fit(
 
 
 def _adam(
-    problem: LeastSquares,
+    problem: Problem,
     theta: Tensor,
     lower: Tensor,
     upper: Tensor,

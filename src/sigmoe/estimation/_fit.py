@@ -32,6 +32,7 @@ CONSTRAINTS = {
     "max_iterations": (Interval("integer", 1), "Allow at least one iteration."),
     "gradient_tolerance": (Interval("number", 0.0), "Use 0 to switch this test off."),
     "relative_tolerance": (Interval("number", 0.0), "Use 0 to switch this test off."),
+    "ridge": (Interval("number", 0.0), "Use 0 for plain least squares."),
 }
 
 
@@ -51,6 +52,7 @@ def fit_least_squares(
     relative_tolerance: float = 1e-8,
     callback: Callback | None = None,
     sample_weight: ArrayLike | None = None,
+    ridge: float = 0.0,
 ) -> FitResult:
     """Fit a mixture of experts by least squares, eqs. (6), (49).
 
@@ -92,6 +94,10 @@ def fit_least_squares(
     sample_weight : array_like of shape (n,), optional
         Non-negative weights of the rows, not all zero: the objective is the weighted mean. A
         weight of k counts a row k times, and rows of weight 0 are as if they were not there.
+    ridge : float
+        What is minimised is the mean squared residual plus ``ridge`` times the sum of squared
+        canonical coordinates (``MixingMeasure.coordinates``); 0 for plain least squares. It makes
+        sense for data of size 1.
 
     Returns
     -------
@@ -125,26 +131,27 @@ def fit_least_squares(
     )
     _checked("n_experts", n_experts)
     _checked("n_starts", n_starts)
+    _checked("ridge", ridge)
     sample = _sample(X, y, architecture, device, sample_weight)
     box = resolve_bounds(bounds, sample)
     _warn_if_too_few(sample, architecture, n_experts)
     if isinstance(start, MixingMeasure):
         _check_start(start, architecture, n_experts)
         require_inside(start, box)
-        outcome = solve(sample, start, box, settings, callback)
-        return _result(outcome, start, outcome.history[0], box, began)
+        outcome = solve(sample, start, box, settings, callback, ridge)
+        return _result(outcome, start, outcome.history[0], box, began, ridge)
     if start != "random":
         raise invalid(
             "start", "a MixingMeasure or 'random'", start, "Pass a measure to begin from it."
         )
 
-    ended = race(sample, architecture, n_experts, n_starts, seed, box, settings)
-    outcome = solve(sample, ended.reached, box, settings, callback)
+    ended = race(sample, architecture, n_experts, n_starts, seed, box, settings, ridge)
+    outcome = solve(sample, ended.reached, box, settings, callback, ridge)
     first = ended.starts[ended.winner]
-    problem = sample.problem(architecture, n_experts)
+    problem = sample.problem(architecture, n_experts, ridge)
     first_objective = problem.objective(first.coordinates.to(sample.device))
     ended.objectives[ended.winner] = outcome.objective
-    return _result(outcome, first, first_objective, box, began, tuple(ended.objectives))
+    return _result(outcome, first, first_objective, box, began, ridge, tuple(ended.objectives))
 
 
 def _result(
@@ -153,6 +160,7 @@ def _result(
     start_objective: float,
     bounds: Bounds,
     began: float,
+    ridge: float,
     start_objectives: tuple[float, ...] = (),
 ) -> FitResult:
     theta = outcome.theta.cpu()
@@ -160,7 +168,7 @@ def _result(
     active = describe_active(start.architecture, theta, lower, upper)
     return FitResult(
         measure=MixingMeasure.from_coordinates(start.architecture, theta),
-        objective=outcome.objective,
+        objective=outcome.objective - ridge * float(theta.square().sum()),
         status=outcome.status,
         message=message_for(outcome.status, active),
         n_iterations=outcome.n_iterations,

@@ -32,7 +32,10 @@ _SMALL_IN_A_ROW = 2
 
 
 class Problem(Protocol):
-    """What the solver asks of a least squares problem; theta has the problem's own shape."""
+    """What fits ask of a least squares problem; theta has the problem's own shape."""
+
+    def objective(self, theta: Tensor) -> float:
+        """Return what is minimised."""
 
     def gradient(self, theta: Tensor) -> tuple[float, Tensor]:
         """Return the objective and its gradient of shape (p,)."""

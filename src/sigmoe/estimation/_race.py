@@ -64,6 +64,7 @@ def race(
     seed: Seed,
     bounds: Bounds,
     settings: Settings,
+    ridge: float = 0.0,
 ) -> Race:
     """Run random starts against each other; ties go to the earliest start."""
     *seeds, rows_seed = child_seeds(seed, "random-starts", n_starts + 1)
@@ -71,7 +72,7 @@ def race(
         draw_start(sample, architecture, n_experts, bounds, generator(child, role="random"))
         for child in seeds
     ]
-    problem = sample.problem(architecture, n_experts)
+    problem = sample.problem(architecture, n_experts, ridge)
     points, objectives = list(starts), [inf] * n_starts
     order = torch.from_numpy(np.random.default_rng(rows_seed).permutation(len(sample)))
     alive = list(range(n_starts))
@@ -83,7 +84,7 @@ def race(
         part = sample.rows(rows.to(sample.device))
         short = replace(settings, max_iterations=min(leg.iterations, settings.max_iterations))
         for k in alive:
-            theta = solve(part, points[k], bounds, short).theta
+            theta = solve(part, points[k], bounds, short, ridge=ridge).theta
             objectives[k] = _or_infinite(problem.objective(theta))
             points[k] = MixingMeasure.from_coordinates(architecture, theta.cpu())
         best_first = sorted(alive, key=lambda k: (objectives[k], k))

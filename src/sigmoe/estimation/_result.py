@@ -47,18 +47,19 @@ class FitResult:
         Largest cosine between the residual and a column of the Jacobian that is free to move;
         without units, 0 at a stationary point of the bounded problem.
     history : tuple of float
-        The objective before the first and after each iteration; it never increases in a least
-        squares fit. For random starts it covers the fit that follows the race.
+        What is minimised, the objective plus the ridge penalty if there is one, before the first
+        and after each iteration; it never increases in a least squares fit. For random starts it
+        covers the fit that follows the race.
     active_bounds : tuple of str
         Entries that ended at a bound, such as "A[2,0,1] at upper bound 10".
     start : MixingMeasure
         Where the fit began; for random starts, the start of the fit that won.
     start_objective : float
-        The objective there.
+        What is minimised, there.
     seconds : float
         Wall-clock time, all starts together.
     start_objectives : tuple of float
-        For random starts: the objective at which each one ended, on the whole sample; the others
+        For random starts: the value, as in ``history``, at which each one ended; the others
         were stopped early, once they fell behind. Empty for a given start.
     """
 

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from sigmoe._base.arrays import ArrayLike, as_inputs, as_responses, as_weights
+from sigmoe.estimation._levenberg_marquardt import Problem
 from sigmoe.estimation._normal_equations import LeastSquares
+from sigmoe.estimation._penalty import Ridge
 from sigmoe.moe import Architecture
 
 
@@ -73,6 +75,7 @@ class Sample:
         weight = None if self.weight is None else self.weight.to(device)
         return Sample(self.X.to(device), self.y.to(device), weight)
 
-    def problem(self, architecture: Architecture, n_experts: int) -> LeastSquares:
-        """Return the least squares problem of this sample."""
-        return LeastSquares(self.X, self.y, architecture, n_experts, sample_weight=self.weight)
+    def problem(self, architecture: Architecture, n_experts: int, ridge: float = 0.0) -> Problem:
+        """Return the least squares problem of this sample, with a ridge penalty if asked."""
+        bare = LeastSquares(self.X, self.y, architecture, n_experts, sample_weight=self.weight)
+        return Ridge(bare, ridge) if ridge else bare

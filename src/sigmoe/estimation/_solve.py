@@ -14,9 +14,10 @@ def solve(
     bounds: Bounds,
     settings: Settings,
     callback: Callback | None = None,
+    ridge: float = 0.0,
 ) -> Outcome:
     """Return the outcome of Levenberg-Marquardt from a start inside the bounds, on its device."""
-    problem = sample.problem(start.architecture, start.n_experts)
+    problem = sample.problem(start.architecture, start.n_experts, ridge)
     limits = coordinate_limits(bounds, start.architecture, start.n_experts)
     lower, upper = (side.to(sample.device) for side in limits)
     theta = start.coordinates.to(sample.device)
