@@ -44,12 +44,17 @@ def small_problem(seed: int = 0, n: int = 80) -> tuple[torch.Tensor, torch.Tenso
 
 @pytest.mark.parametrize("start", ["given", "random"])
 def test_a_weight_of_k_counts_a_row_k_times(start: str) -> None:
-    X, y, near = small_problem()
-    weight = torch.arange(80) % 3
-    first = near if start == "given" else "random"
-    weighted = fit_least_squares(X, y, SMALL, 2, first, n_starts=3, sample_weight=weight)
-    rows = torch.arange(80).repeat_interleave(weight)
-    repeated = fit_least_squares(X[rows], y[rows], SMALL, 2, first, n_starts=3)
+    # A search over hundreds of iterations can turn the last digit of a sum into another optimum;
+    # where the sample determines the parameters well it does not.
+    truth = draw_truth(Architecture("sigmoid", "linear", "tanh", 2), 2, seed=0)
+    X, y = draw_sample(truth, 400, noise_variance=0.01, seed=0)
+    first = near_truth_start(truth, 2, scale=0.1, seed=0) if start == "given" else "random"
+    weight = torch.arange(400) % 3
+    rows = torch.arange(400).repeat_interleave(weight)
+    weighted, repeated = (
+        fit_least_squares(*sample, truth.architecture, 2, first, n_starts=3, sample_weight=counts)
+        for sample, counts in (((X, y), weight), ((X[rows], y[rows]), None))
+    )
     assert weighted.objective == pytest.approx(repeated.objective, rel=1e-9)
     assert weighted.start_objective == pytest.approx(repeated.start_objective, rel=1e-9)
     torch.testing.assert_close(
@@ -331,11 +336,11 @@ def test_random_starts_depend_on_the_seed_only() -> None:
     assert runs[0].start != runs[2].start
 
 
-def test_one_random_start_needs_no_race() -> None:
+def test_one_random_start_is_enough() -> None:
     X, y, _ = small_problem()
     fit = fit_least_squares(X, y, SMALL, 2, n_starts=1, seed=5)
     assert fit.start_objectives == (fit.objective,)
-    assert fit.history[0] == pytest.approx(fit.start_objective, rel=1e-12)
+    assert fit.objective <= fit.history[0] < fit.start_objective
 
 
 def test_a_seed_sequence_is_not_used_up() -> None:

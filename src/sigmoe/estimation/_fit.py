@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from dataclasses import replace
 
 import torch
 
@@ -71,8 +72,8 @@ def fit_least_squares(
         Number of fitted atoms N.
     start : MixingMeasure or "random"
         Where to begin. "random" draws ``n_starts`` starts that know only the scale of the data,
-        runs them against each other in rounds (first briefly, on part of a large sample) and
-        continues the best one.
+        runs them against each other in rounds (first briefly, on part of a large sample),
+        exchanges atoms of the best one while that helps, and continues it on the whole sample.
     n_starts : int
         Number of random starts.
     bounds : Bounds, "default" or None
@@ -151,7 +152,8 @@ def fit_least_squares(
     problem = sample.problem(architecture, n_experts, ridge)
     first_objective = problem.objective(first.coordinates.to(sample.device))
     ended.objectives[ended.winner] = outcome.objective
-    return _result(outcome, first, first_objective, box, began, ridge, tuple(ended.objectives))
+    result = _result(outcome, first, first_objective, box, began, ridge)
+    return replace(result, start_objectives=tuple(ended.objectives), n_agreed=ended.agreed)
 
 
 def _result(
@@ -161,7 +163,6 @@ def _result(
     bounds: Bounds,
     began: float,
     ridge: float,
-    start_objectives: tuple[float, ...] = (),
 ) -> FitResult:
     theta = outcome.theta.cpu()
     lower, upper = coordinate_limits(bounds, start.architecture, start.n_experts)
@@ -178,7 +179,6 @@ def _result(
         start=start,
         start_objective=start_objective,
         seconds=time.perf_counter() - began,
-        start_objectives=start_objectives,
     )
 
 

@@ -61,6 +61,10 @@ class FitResult:
     start_objectives : tuple of float
         For random starts: the value, as in ``history``, at which each one ended; the others
         were stopped early, once they fell behind. Empty for a given start.
+    n_agreed : int
+        For random starts: how many of those that were run to convergence ended within 1 % of the
+        best fit that was found, which need not have come from any of them. The more agree, the
+        less likely is a better optimum elsewhere. 0 for a given start.
     """
 
     measure: MixingMeasure
@@ -75,6 +79,7 @@ class FitResult:
     start_objective: float
     seconds: float
     start_objectives: tuple[float, ...] = ()
+    n_agreed: int = 0
 
     @property
     def converged(self) -> bool:
