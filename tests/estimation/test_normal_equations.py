@@ -116,3 +116,32 @@ def test_a_weight_of_k_counts_a_row_k_times(architecture: Architecture) -> None:
     theta = measure.coordinates
     assert problem.objective(theta) == pytest.approx(repeated.objective, rel=1e-12)
     torch.testing.assert_close(problem.gradient(theta)[1], repeated.gradient)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_steps_take_their_matrix_from_a_random_part(
+    monkeypatch: pytest.MonkeyPatch, weighted: bool
+) -> None:
+    monkeypatch.setattr("sigmoe.estimation._normal_equations.CURVATURE_LEAST", 0)
+    monkeypatch.setattr("sigmoe.estimation._normal_equations.CURVATURE_ROWS", 100)
+    architecture = Architecture("softmax", "linear", "tanh", 1)
+    truth = draw_truth(architecture, 3, seed=1)
+    X, y = draw_sample(truth, 20_000, seed=2)
+    # Sorted rows: a part that is no random one would see a corner of the inputs only.
+    X, order = X.sort(dim=0)
+    weight = 1.0 + X[:, 0].abs() if weighted else None
+    problem = LeastSquares(X, y[order[:, 0]], architecture, 3, sample_weight=weight)
+    exact, estimate = problem.matrix(truth.coordinates), problem.curvature(truth.coordinates)
+    values, vectors = torch.linalg.eigh(exact)
+    scaled = vectors[:, architecture.n_invisible :] / values[architecture.n_invisible :].sqrt()
+    seen = torch.linalg.eigvalsh(scaled.T @ estimate @ scaled)
+    assert not torch.equal(estimate, exact)
+    assert 0.6 < float(seen.min()) < float(seen.max()) < 1.6
+
+
+def test_a_sample_with_few_rows_a_parameter_gives_all_of_them() -> None:
+    architecture = Architecture("softmax", "linear", "tanh", 1)
+    truth = draw_truth(architecture, 3, seed=1)
+    problem = LeastSquares(*draw_sample(truth, 16_384, seed=2), architecture, 3)
+    theta = truth.coordinates
+    assert torch.equal(problem.curvature(theta), problem.matrix(theta))

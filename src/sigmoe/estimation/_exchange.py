@@ -21,10 +21,10 @@ from sigmoe.estimation._starts import draw_start
 from sigmoe.moe import MixingMeasure
 from sigmoe.moe._gates import get_gate
 
-#: Iterations before a trial is judged, and how far above the best it may then be.
-_FIRST, _HOPEFUL = 5, 1.1
+#: Iterations before a trial is judged, how far above the best it may then be, and what it gets.
+_FIRST, _HOPEFUL, _MORE = 4, 1.1, 12
 #: A smaller gain does not call for another look at all atoms.
-_NOTABLE = 1e-3
+_NOTABLE = 5e-3
 #: Trials for each atom, at most.
 _SWEEPS = 3
 
@@ -85,7 +85,7 @@ def exchange_atoms(
         changed = with_fresh_atom(search, measure, trial % n_experts, rng)
         new, reached = search.run(changed, _FIRST)
         if reached <= _HOPEFUL * objective:
-            new, reached = search.run(new, search.settings.max_iterations)
+            new, reached = search.run(new, _MORE)
         since_gain = 0 if reached < objective * (1.0 - _NOTABLE) else since_gain + 1
         if reached < objective:
             measure, objective = new, reached

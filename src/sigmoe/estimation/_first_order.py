@@ -91,8 +91,8 @@ def first_order_fit(
     lower, upper = (side.to(sample.device) for side in limits)
     theta = start.coordinates.to(sample.device)
     theta, history = _adam(problem, theta, lower, upper, steps, learning_rate)
-    equations = problem.normal_equations(theta)
-    point = Point(theta.flatten(), equations.objective, equations.gradient)
+    point = Point(theta.flatten(), *problem.gradient(theta))
+    scale = problem.curvature(theta).diagonal()
     finished = len(history) == steps + 1
     active = describe_active(architecture, theta, lower, upper)
     status = "budget" if finished else "stalled"
@@ -102,9 +102,7 @@ def first_order_fit(
         status=status,
         message=message_for(status, active),
         n_iterations=len(history) - 1,
-        gradient_norm=scaled_gradient(
-            point, equations.matrix.diagonal(), lower, upper, sample.response_scale
-        ),
+        gradient_norm=scaled_gradient(point, scale, lower, upper, sample.response_scale),
         history=tuple(history),
         active_bounds=active,
         start=start,

@@ -83,7 +83,7 @@ def fit_least_squares(
     device : torch.device or str, optional
         Where to compute; default the device of X.
     max_iterations : int
-        Limit on the normal equations formed.
+        Limit on the iterations, each of which forms J'J once.
     gradient_tolerance : float
         Converged when every free column of the Jacobian is orthogonal to the residual up to this
         cosine.

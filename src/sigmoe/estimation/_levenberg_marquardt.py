@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from sigmoe.estimation._box import DampedSystem, box_step, free_coordinates, predicted_decrease
-from sigmoe.estimation._normal_equations import NormalEquations
 from sigmoe.estimation._refine import Point, ValueAndGradient, refine
 
 #: Called after each iteration with the number of iterations so far and the objective.
@@ -40,8 +39,8 @@ class Problem(Protocol):
     def gradient(self, theta: Tensor) -> tuple[float, Tensor]:
         """Return the objective and its gradient of shape (p,)."""
 
-    def normal_equations(self, theta: Tensor) -> NormalEquations:
-        """Return J'J / n, gradient and objective."""
+    def curvature(self, theta: Tensor) -> Tensor:
+        """Return J'J / n of shape (p, p), or an estimate of it, symmetric and not negative."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Outcome:
     objective : float
     status : {"gradient", "decrease", "step", "iterations", "stalled"}
     n_iterations : int
-        Normal equations formed.
+        Matrices formed.
     gradient_norm : float
         Largest cosine between the residual and a free column of the Jacobian, see
         ``scaled_gradient``.
@@ -128,14 +127,14 @@ def minimise(
     if not (isfinite(objective) and bool(torch.isfinite(gradient).all())):
         return Outcome(start.clone(), objective, "stalled", 0, norm, (objective,))
     while iterations < settings.max_iterations:
-        equations = problem.normal_equations(state.point.theta.view(start.shape))
+        matrix = problem.curvature(state.point.theta.view(start.shape))
         iterations += 1
-        state = replace(state, scale=torch.maximum(state.scale, equations.matrix.diagonal()))
+        state = replace(state, scale=torch.maximum(state.scale, matrix.diagonal()))
         norm = scaled_gradient(state.point, state.scale, lower, upper, response_scale)
         if norm <= settings.gradient_tolerance:
             status = "gradient"
             break
-        new = iterate(state, equations, evaluate, lower, upper, settings.refinements)
+        new = iterate(state, matrix, evaluate, lower, upper, settings.refinements)
         if isinstance(new, float):
             # No step descends. If the last one left the objective as it was, this is a minimum at
             # the resolution of the tolerance (kinked experts have minima without zero gradient).
@@ -156,18 +155,18 @@ def minimise(
 
 def iterate(
     state: State,
-    equations: NormalEquations,
+    matrix: Tensor,
     evaluate: ValueAndGradient,
     lower: Tensor,
     upper: Tensor,
     refinements: int,
 ) -> State | float:
     """Return the state after one damped step and its refinement, or what ``descend`` says."""
-    found = descend(state, equations, evaluate, lower, upper)
+    found = descend(state, matrix, evaluate, lower, upper)
     if isinstance(found, float) or refinements == 0:
         return found
     inside = (found.point.theta > lower) & (found.point.theta < upper)
-    system = DampedSystem(equations.matrix, found.damping, floored(found.scale), inside)
+    system = DampedSystem(matrix, found.damping, floored(found.scale), inside)
     if not system.usable:
         return found
     point = refine(evaluate, state.point, found.point, system, lower, upper, refinements)
@@ -176,7 +175,7 @@ def iterate(
 
 def descend(
     state: State,
-    equations: NormalEquations,
+    matrix: Tensor,
     evaluate: ValueAndGradient,
     lower: Tensor,
     upper: Tensor,
@@ -189,8 +188,7 @@ def descend(
     on the box: a good step divides it by up to 3, each refused one multiplies it by 2, 4, 8, ...
     (Nielsen's rule). The matrix is reused between trials.
     """
-    matrix, gradient = equations.matrix, equations.gradient
-    theta, objective = state.point.theta, state.point.objective
+    theta, objective, gradient = state.point.theta, state.point.objective, state.point.gradient
     scale = floored(state.scale)
     damping, growth, change = state.damping, state.growth, inf
     while damping <= _DAMPING_RANGE[1]:

@@ -25,6 +25,11 @@ from sigmoe.moe._monomials import count_monomials, monomials
 CHUNK = 2048
 #: ... and in a pass without J'J.
 LIGHT_CHUNK = 8192
+#: Rows a parameter from which the steps of a fit take their J'J.
+CURVATURE_ROWS = 16
+#: ... but never from fewer rows than this: small samples are quick, and fits of them that are the
+#: same up to rounding (weights in place of repeated rows) should take the same path.
+CURVATURE_LEAST = 8192
 #: Most numbers in a chunk's monomials (16 MiB); large dimensions get shorter chunks.
 _CHUNK_NUMBERS = 2**21
 #: A GPU wants larger matrix products (256 MiB).
@@ -118,6 +123,7 @@ class LeastSquares:
         self._score_rows = self.layout.score_rows.to(X.device)
         self._ridge_rows = self.layout.ridge_rows.to(X.device)
         self._index = self.layout.index.to(X.device)
+        self._part: LeastSquares | None = None
 
     def objective(self, theta: Tensor) -> float:
         """Return the mean squared residual, summed over columns; the cheapest pass."""
@@ -141,25 +147,44 @@ class LeastSquares:
         gradient = adjoint.collect(self._score_rows, self._ridge_rows)
         return float(total) / self.total_weight, gradient * (2.0 / self.total_weight)
 
-    def normal_equations(self, theta: Tensor) -> NormalEquations:
-        """Return J'J / n with the gradient and the objective; one pass over the sample."""
+    def matrix(self, theta: Tensor) -> Tensor:
+        """Return J'J / n of shape (p, p); the costly pass."""
         parameters = self._parameters(theta)
-        total = theta.new_zeros(())
-        adjoint = _Adjoint(self.layout, theta)
         moments = theta.new_zeros(self.layout.n_moments)
         for columns in self._chunks(self.chunk):
             forward = self._forward(parameters, columns, self.layout.moment_degree)
-            residual = self._residual(forward, columns)
-            total += residual.square().sum()
             factors = self._factors(parameters, forward, columns)
-            adjoint.add(factors, forward.monomials, residual)
             self._add_moments(moments, factors, forward.monomials)
-        gradient = adjoint.collect(self._score_rows, self._ridge_rows)
         moments /= self.total_weight
         # index_select is several times faster than take here.
-        matrix = moments.index_select(0, self._index).view(theta.numel(), theta.numel())
-        gradient *= 2.0 / self.total_weight
-        return NormalEquations(matrix, gradient, float(total) / self.total_weight)
+        return moments.index_select(0, self._index).view(theta.numel(), theta.numel())
+
+    def normal_equations(self, theta: Tensor) -> NormalEquations:
+        """Return J'J / n with the gradient and the objective."""
+        objective, gradient = self.gradient(theta)
+        return NormalEquations(self.matrix(theta), gradient, objective)
+
+    def curvature(self, theta: Tensor) -> Tensor:
+        """Return J'J / n, estimated from a random part of a sample with many rows a parameter.
+
+        The matrix only shapes the steps of a fit, which are judged by the objective and gradient
+        of the whole sample. From r rows a parameter its eigenvalues are right to within a factor
+        of about (1 + r^(-1/2))^2, which costs a few more of the cheap passes.
+        """
+        wanted = max(CURVATURE_ROWS * theta.numel(), CURVATURE_LEAST)
+        if self.n <= 2 * wanted:
+            return self.matrix(theta)
+        if self._part is None:
+            self._part = self._random_part(wanted)
+        return self._part.matrix(theta)
+
+    def _random_part(self, rows: int) -> LeastSquares:
+        order = torch.randperm(self.n, generator=torch.Generator().manual_seed(0))
+        chosen = order[:rows].sort().values.to(self.device)
+        weight = None if self._root_weight is None else self._root_weight[chosen].square()
+        architecture, n_experts = self.layout.architecture, self.layout.n_experts
+        X, y = self.Xt[:, chosen].T, self.Yt[:, chosen].T
+        return LeastSquares(X, y, architecture, n_experts, sample_weight=weight)
 
     def _chunks(self, length: int) -> Iterator[slice]:
         for start in range(0, self.n, length):

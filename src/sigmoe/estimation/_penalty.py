@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sigmoe.estimation._normal_equations import LeastSquares, NormalEquations
+from sigmoe.estimation._levenberg_marquardt import Problem
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Ridge:
     its normal equations gain a multiple of the identity.
     """
 
-    problem: LeastSquares
+    problem: Problem
     strength: float
 
     def objective(self, theta: Tensor) -> float:
@@ -30,13 +30,11 @@ class Ridge:
         gradient = gradient + 2.0 * self.strength * theta.flatten()
         return objective + self.penalty(theta), gradient
 
-    def normal_equations(self, theta: Tensor) -> NormalEquations:
-        """Return J'J / n + strength I, with gradient and objective."""
-        bare = self.problem.normal_equations(theta)
-        matrix = bare.matrix.clone()
+    def curvature(self, theta: Tensor) -> Tensor:
+        """Return J'J / n + strength I."""
+        matrix = self.problem.curvature(theta).clone()
         matrix.diagonal().add_(self.strength)
-        gradient = bare.gradient + 2.0 * self.strength * theta.flatten()
-        return NormalEquations(matrix, gradient, bare.objective + self.penalty(theta))
+        return matrix
 
     def penalty(self, theta: Tensor) -> float:
         """Return what the penalty adds to the mean squared residual."""
