@@ -57,12 +57,27 @@ class Settings:
 
 @dataclass(frozen=True)
 class State:
-    """Where the solver stands between two iterations."""
+    """All that the solver carries from one iteration to the next.
+
+    Attributes
+    ----------
+    point : Point
+    scale : Tensor of shape (p,)
+        Running maximum of the diagonal of J'J / n.
+    damping, growth : float
+        The damping of the next step, and what a refusal multiplies it by.
+    small : int
+        Small decreases in a row.
+    history : tuple of float
+        Objective at the start and after each iteration so far.
+    """
 
     point: Point
     scale: Tensor
     damping: float
     growth: float = 2.0
+    small: int = 0
+    history: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +115,8 @@ def minimise(
     response_scale: float,
     settings: Settings,
     callback: Callback | None = None,
+    resume: State | None = None,
+    record: Callable[[State], object] | None = None,
 ) -> Outcome:
     """Minimise the mean squared residual over a box.
 
@@ -114,18 +131,20 @@ def minimise(
         Root mean square of the responses; residuals below 1e-14 of it count as zero.
     settings : Settings
     callback : callable, optional
+    resume : State, optional
+        Go on from here, exactly as the run that recorded it would have; only the shape of
+        ``start`` matters then.
+    record : callable, optional
+        Called with the state after each iteration that another one follows, before ``callback``.
     """
 
     def evaluate(theta: Tensor) -> tuple[float, Tensor]:
         return problem.gradient(theta.view(start.shape))
 
-    theta = start.flatten()
-    objective, gradient = evaluate(theta)
-    state = State(Point(theta, objective, gradient), torch.zeros_like(theta), settings.damping)
-    history = [objective]
-    status, norm, small, iterations = "iterations", inf, 0, 0
-    if not (isfinite(objective) and bool(torch.isfinite(gradient).all())):
-        return Outcome(start.clone(), objective, "stalled", 0, norm, (objective,))
+    state = _first_state(evaluate, start.flatten(), settings) if resume is None else resume
+    status, norm, iterations = "iterations", inf, len(state.history) - 1
+    if not (isfinite(state.point.objective) and bool(torch.isfinite(state.point.gradient).all())):
+        return Outcome(start.clone(), state.point.objective, "stalled", 0, norm, state.history)
     while iterations < settings.max_iterations:
         matrix = problem.curvature(state.point.theta.view(start.shape))
         iterations += 1
@@ -141,16 +160,23 @@ def minimise(
             flat = abs(new) <= settings.relative_tolerance * state.point.objective
             status = "decrease" if flat else "stalled"
             break
-        small, status = _progress(state, new, small, settings)
-        state = new
-        history.append(state.point.objective)
+        small, status = _progress(state, new, settings)
+        state = replace(new, small=small, history=(*state.history, new.point.objective))
+        if record is not None and status == "iterations":
+            record(state)
         if callback is not None:
             callback(iterations, state.point.objective)
         if status != "iterations":
             break
     norm = scaled_gradient(state.point, state.scale, lower, upper, response_scale)
     theta = state.point.theta.view(start.shape)
-    return Outcome(theta, state.point.objective, status, iterations, norm, tuple(history))
+    return Outcome(theta, state.point.objective, status, iterations, norm, state.history)
+
+
+def _first_state(evaluate: ValueAndGradient, theta: Tensor, settings: Settings) -> State:
+    objective, gradient = evaluate(theta)
+    point = Point(theta, objective, gradient)
+    return State(point, torch.zeros_like(theta), settings.damping, history=(objective,))
 
 
 def iterate(
@@ -231,10 +257,10 @@ def floored(scale: Tensor) -> Tensor:
     return scale.clamp_min(_SCALE_FLOOR * largest if largest > 0 else 1.0)
 
 
-def _progress(old: State, new: State, small: int, settings: Settings) -> tuple[int, str]:
+def _progress(old: State, new: State, settings: Settings) -> tuple[int, str]:
     """Return how many small decreases came in a row, and the status."""
     decrease = old.point.objective - new.point.objective
-    small = small + 1 if decrease <= settings.relative_tolerance * old.point.objective else 0
+    small = old.small + 1 if decrease <= settings.relative_tolerance * old.point.objective else 0
     # One small decrease may only mean that the damping was large.
     if small >= _SMALL_IN_A_ROW:
         return small, "decrease"

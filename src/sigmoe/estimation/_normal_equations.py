@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -171,16 +172,14 @@ class LeastSquares:
         of the whole sample. From r rows a parameter its eigenvalues are right to within a factor
         of about (1 + r^(-1/2))^2, which costs a few more of the cheap passes.
         """
-        wanted = max(CURVATURE_ROWS * theta.numel(), CURVATURE_LEAST)
-        if self.n <= 2 * wanted:
-            return self.matrix(theta)
         if self._part is None:
-            self._part = self._random_part(wanted)
+            chosen = curvature_rows(self.n, theta.numel())
+            if chosen is None:
+                return self.matrix(theta)
+            self._part = self._chosen_part(chosen.to(self.device))
         return self._part.matrix(theta)
 
-    def _random_part(self, rows: int) -> LeastSquares:
-        order = torch.randperm(self.n, generator=torch.Generator().manual_seed(0))
-        chosen = order[:rows].sort().values.to(self.device)
+    def _chosen_part(self, chosen: Tensor) -> LeastSquares:
         weight = None if self._root_weight is None else self._root_weight[chosen].square()
         architecture, n_experts = self.layout.architecture, self.layout.n_experts
         X, y = self.Xt[:, chosen].T, self.Yt[:, chosen].T
@@ -283,6 +282,18 @@ class _Adjoint:
         if self.scaled:
             expert = torch.cat([expert, self.scale], -1)
         return torch.cat([self.score[:, score_rows], expert.flatten(1)], 1).flatten()
+
+
+def curvature_rows(n: int, n_parameters: int) -> Tensor | None:
+    """Return which of n rows steps take their J'J from, ascending; None for all of them.
+
+    Time and memory do not grow with n: the rows may lie elsewhere (module ``_streamed``).
+    """
+    wanted = max(CURVATURE_ROWS * n_parameters, CURVATURE_LEAST)
+    if n <= 2 * wanted:
+        return None
+    chosen = np.random.default_rng(0).choice(n, wanted, replace=False, shuffle=False)
+    return torch.from_numpy(np.sort(chosen))
 
 
 def _chunk_length(rows: int, device: torch.device) -> int:
