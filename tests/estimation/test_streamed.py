@@ -1,0 +1,381 @@
+"""Block by block the same problem as in memory, and the same fit."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from torch import Tensor
+
+from sigmoe._base.errors import InputError, SigmoeWarning
+from sigmoe.estimation import Bounds, FitResult, fit_least_squares, near_truth_start
+from sigmoe.estimation._blocks import ArrayBlocks, ChunkBlocks, ParquetBlocks
+from sigmoe.estimation._fit_blocks import CONSTRAINTS, fit_blocks
+from sigmoe.estimation._normal_equations import LeastSquares
+from sigmoe.estimation._sample import Sample
+from sigmoe.estimation._streamed import (
+    GROUP,
+    BlockProblem,
+    Model,
+    Streamed,
+    Summary,
+    add_up,
+    drawn_rows,
+    grouped,
+    summarise,
+)
+from sigmoe.moe import Architecture, MixingMeasure, draw_sample, draw_truth
+
+MODELS = [
+    pytest.param(Architecture("sigmoid", "full", "tanh", 2), id="sigmoid-full-tanh"),
+    pytest.param(Architecture("softmax", "linear", "relu", 2), id="softmax-linear-relu"),
+    pytest.param(
+        Architecture("sigmoid", "partial", "scaled-gelu", 2, n_outputs=2), id="two-columns"
+    ),
+]
+#: Problems that are well determined, with a tolerance that no rounding reaches. Elsewhere a fit in
+#: memory, too, moves by 1e-8 or more if its sums are added in another order.
+WELL_DETERMINED = [*MODELS[:2], pytest.param(Architecture("sigmoid", "full", "tanh", 2, 2))]
+TOLERANCE = {"gradient_tolerance": 1e-6}
+SMALL = Architecture("sigmoid", "linear", "tanh", 1)
+
+
+def nothing(_: int) -> None:
+    pass
+
+
+def problem(
+    architecture: Architecture, n: int = 150, seed: int = 0
+) -> tuple[Tensor, Tensor, Tensor, MixingMeasure]:
+    """Return X, y, weights of which some are zero, and a start."""
+    truth = draw_truth(architecture, 2, seed=seed)
+    X, y = draw_sample(truth, n, seed=seed)
+    weight = torch.from_numpy(np.random.default_rng(seed).integers(0, 4, n)).double()
+    return X, y, weight, near_truth_start(truth, 2, scale=0.1, seed=seed)
+
+
+def relative(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().max() / b.abs().max())
+
+
+def assert_same_fit(found: FitResult, expected: FitResult, X: Tensor) -> None:
+    assert found.converged
+    assert found.objective == pytest.approx(expected.objective, rel=1e-10)
+    assert found.start_objective == pytest.approx(expected.start_objective, rel=1e-10)
+    assert relative(found.measure.predict(X), expected.measure.predict(X)) < 1e-10
+    assert found.active_bounds == expected.active_bounds
+
+
+# The problem
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("block_rows", [2, 7, 150])
+@pytest.mark.parametrize("architecture", MODELS)
+def test_passes_agree_with_those_in_memory(
+    architecture: Architecture, block_rows: int, weighted: bool
+) -> None:
+    X, y, weight, start = problem(architecture)
+    sample_weight = weight if weighted else None
+    # With two rows a block, some blocks have no weight at all.
+    blocks = ArrayBlocks(X, y, sample_weight, block_rows=block_rows)
+    rows = int((weight > 0).sum()) if weighted else 150
+    streamed = BlockProblem(Streamed(blocks), Model(architecture, 2), rows, nothing)
+    memory = LeastSquares(X, y, architecture, 2, sample_weight=sample_weight)
+    theta = start.coordinates
+    assert streamed.objective(theta) == pytest.approx(memory.objective(theta), rel=1e-13)
+    objective, gradient = streamed.gradient(theta)
+    assert objective == pytest.approx(memory.objective(theta), rel=1e-13)
+    assert relative(gradient, memory.gradient(theta)[1]) < 1e-12
+    assert relative(streamed.curvature(theta), memory.curvature(theta)) < 1e-13
+
+
+def test_sums_are_added_in_groups_of_neighbours() -> None:
+    parts = [np.array([10.0**-k]) for k in range(2 * GROUP + 1)]
+    expected = [add_up(parts[k : k + GROUP]) for k in (0, GROUP, 2 * GROUP)]
+    assert list(grouped(iter(parts))) == expected
+    assert add_up(parts)[0] == sum(float(part[0]) for part in parts)
+    # The parts themselves are left alone.
+    assert parts[0] == 1.0
+
+
+def test_rows_that_change_between_passes_are_refused() -> None:
+    X, y, _, start = problem(SMALL)
+    length = iter([150, 149])
+
+    def chunks() -> Iterator[tuple[Tensor, Tensor]]:
+        n = next(length)
+        yield X[:n], y[:n]
+
+    with pytest.raises(InputError) as caught:
+        fit_blocks(chunks, SMALL, 2, start)
+    assert str(caught.value) == (
+        "source must be the same 150 rows in every pass; got 149. Leave the data as they are "
+        "during a fit; a function must return a fresh iterator at every call."
+    )
+
+
+def test_a_function_that_returns_a_spent_iterator_is_refused() -> None:
+    X, y, _, start = problem(SMALL)
+    spent = iter([(X, y)])
+    with pytest.raises(InputError, match="the same 150 rows in every pass; got 0"):
+        fit_blocks(lambda: spent, SMALL, 2, start)
+    with pytest.raises(InputError, match="source must be rows of positive weight; got 'none'"):
+        fit_blocks(lambda: spent, SMALL, 2, start)
+    with pytest.raises(InputError, match="source must be rows of positive weight"):
+        fit_blocks([(X, y, torch.zeros(150))], SMALL, 2, start)
+
+
+# Rows drawn, and the summary
+
+
+@settings(max_examples=50)
+@given(n=st.integers(1, 60), size=st.integers(0, 80), seed=st.integers(0, 5))
+def test_rows_are_drawn_without_replacement(n: int, size: int, seed: int) -> None:
+    positions = drawn_rows(n, size, seed)
+    assert positions.tolist() == sorted(set(positions.tolist()))
+    assert len(positions) == min(size, n)
+    assert set(positions.tolist()) <= set(range(n))
+    assert np.array_equal(positions, drawn_rows(n, size, seed))
+
+
+def test_every_row_is_drawn_as_often_as_any_other() -> None:
+    counts = np.zeros(20)
+    for seed in range(2000):
+        counts[drawn_rows(20, 5, seed)] += 1
+    # Binomial with mean 500 and deviation 19.4.
+    assert counts.min() > 500 - 4 * 19.4
+    assert counts.max() < 500 + 4 * 19.4
+    assert counts.sum() == 2000 * 5
+
+
+@pytest.mark.parametrize("architecture", MODELS)
+@pytest.mark.parametrize("positions", [[], [0], [3, 4, 20, 55], range(60)])
+def test_rows_are_found_whatever_the_blocks(
+    architecture: Architecture, positions: Sequence[int]
+) -> None:
+    X, y, weight, _ = problem(architecture)
+    whole = Sample.checked(X, y, architecture, weight)
+    for block_rows in (2, 7, 150):
+        data = Streamed(ArrayBlocks(X, y, weight, block_rows=block_rows))
+        wanted = np.array(positions, dtype=np.int64)
+        found = data.rows(wanted, Model(architecture, 2), nothing)
+        expected = whole.rows(torch.from_numpy(wanted))
+        assert torch.equal(found.X, expected.X)
+        assert torch.equal(found.y, expected.y)
+        assert found.weight is None or torch.equal(found.weight, expected.weight)
+        assert (found.weight is None) == bool((expected.weight == 1).all())
+
+
+def summary_of(blocks: ArrayBlocks, architecture: Architecture) -> Summary:
+    return Streamed(blocks).survey(Model(architecture, 2), nothing)
+
+
+@pytest.mark.parametrize("architecture", MODELS)
+def test_a_summary_is_that_of_the_whole_sample(architecture: Architecture) -> None:
+    X, y, weight, _ = problem(architecture)
+    whole = Sample.checked(X, y, architecture, weight)
+    expected = summarise(whole)
+    for block_rows in (2, 7, 33, 150):
+        found = summary_of(ArrayBlocks(X, y, weight, block_rows=block_rows), architecture)
+        assert found.rows == expected.rows == len(whole)
+        assert found.reach == expected.reach == float(whole.X.abs().max())
+        assert found.digest == expected.digest
+        assert found.weight == float(weight.sum())
+        assert found.response_scale == pytest.approx(whole.response_scale, rel=1e-14)
+
+
+@pytest.mark.parametrize("row", [0, 149])
+@pytest.mark.parametrize("column", ["X", "y", "weight"])
+def test_the_hash_sees_the_first_and_the_last_row(row: int, column: str) -> None:
+    X, y, _, _ = problem(SMALL)
+    arrays = {"X": X, "y": y, "weight": torch.ones(150, dtype=torch.float64)}
+    before = summary_of(ArrayBlocks(*arrays.values()), SMALL)
+    arrays[column] = arrays[column].clone()
+    arrays[column][row] += 1e-9
+    after = summary_of(ArrayBlocks(*arrays.values()), SMALL)
+    assert before.digest != after.digest
+
+
+# The fit
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("architecture", WELL_DETERMINED)
+def test_a_fit_is_that_in_memory(architecture: Architecture, weighted: bool) -> None:
+    X, y, weight, start = problem(architecture, 2000, seed=5)
+    sample_weight = weight if weighted else None
+    memory = fit_least_squares(
+        X, y, architecture, 2, start, sample_weight=sample_weight, **TOLERANCE
+    )
+    blocks = ArrayBlocks(X, y, sample_weight, block_rows=500)
+    found = fit_blocks(blocks, architecture, 2, start, **TOLERANCE)
+    assert_same_fit(found, memory, X)
+    assert found.start == start
+    assert found.start_objectives == ()
+
+
+def test_of_many_rows_steps_use_the_same_part_as_in_memory() -> None:
+    architecture = Architecture("sigmoid", "full", "tanh", 2)
+    X, y, weight, start = problem(architecture, 17_000, seed=5)
+    theta = start.coordinates
+    for sample_weight in (weight + 1, None):
+        memory = LeastSquares(X, y, architecture, 2, sample_weight=sample_weight)
+        assert relative(memory.curvature(theta), memory.matrix(theta)) > 1e-4
+        blocks = ArrayBlocks(X, y, sample_weight, block_rows=5000)
+        streamed = BlockProblem(Streamed(blocks), Model(architecture, 2), 17_000, nothing)
+        assert relative(streamed.curvature(theta), memory.curvature(theta)) < 1e-14
+    found = fit_blocks(blocks, architecture, 2, start, **TOLERANCE)
+    assert_same_fit(found, fit_least_squares(X, y, architecture, 2, start, **TOLERANCE), X)
+
+
+def test_random_starts_on_all_rows_are_those_in_memory() -> None:
+    X, y, _, _ = problem(SMALL, 600)
+    memory = fit_least_squares(X, y, SMALL, 2, n_starts=2, seed=5, **TOLERANCE)
+    blocks = ArrayBlocks(X, y, block_rows=200)
+    found = fit_blocks(blocks, SMALL, 2, n_starts=2, seed=5, **TOLERANCE)
+    assert_same_fit(found, memory, X)
+    assert found.start == memory.start
+    assert len(found.start_objectives) == 2
+
+
+def test_random_starts_see_drawn_rows_only_and_the_seed_decides() -> None:
+    X, y, _, _ = problem(SMALL, 800)
+
+    def fit(block_rows: int, seed: int) -> FitResult:
+        blocks = ArrayBlocks(X, y, block_rows=block_rows)
+        few = {"max_iterations": 20, "n_starts": 2, "start_rows": 200}
+        return fit_blocks(blocks, SMALL, 2, seed=seed, **few)
+
+    one, same, other = fit(300, 1), fit(800, 1), fit(300, 2)
+    assert one.start == same.start
+    assert one.start_objectives == same.start_objectives
+    assert one.start != other.start
+    assert one.objective == pytest.approx(0.01, rel=0.1)
+    # On 200 rows the objective is another one.
+    assert abs(min(one.start_objectives) / one.objective - 1) > 1e-3
+    # Where the best start began, over all rows.
+    whole = LeastSquares(X, y, SMALL, 2).objective(one.start.coordinates)
+    assert one.start_objective == pytest.approx(whole, rel=1e-12)
+
+
+def test_the_seed_draws_the_rows_of_the_race(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y, _, _ = problem(SMALL)
+    seen: list[Sample] = []
+
+    def see(sample: Sample, *_: object) -> NoReturn:
+        seen.append(sample)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sigmoe.estimation._fit_blocks.race", see)
+    with pytest.raises(KeyboardInterrupt):
+        fit_blocks([(X, y)], SMALL, 2, start_rows=50, seed=3)
+    assert torch.equal(seen[0].X, X[drawn_rows(150, 50, 3)])
+
+
+def test_bounds_follow_the_scale_of_all_rows() -> None:
+    X, y, _, start = problem(SMALL)
+    X = X.clone()
+    # The largest response lies in the last block; the smallest inputs widen the bounds.
+    large = ArrayBlocks(X / 64, 1000 * y, block_rows=50)
+    memory = fit_least_squares(X / 64, 1000 * y, SMALL, 2, start, max_iterations=60)
+    found = fit_blocks(large, SMALL, 2, start, max_iterations=60)
+    assert found.objective == pytest.approx(memory.objective, rel=1e-8)
+    tight = Bounds(eta=(-0.6, 0.6))
+    inside = MixingMeasure(SMALL, None, start.b, start.c, start.eta.clamp(-0.5, 0.5))
+    memory = fit_least_squares(X, y, SMALL, 2, inside, bounds=tight)
+    found = fit_blocks(ArrayBlocks(X, y, block_rows=50), SMALL, 2, inside, bounds=tight)
+    assert found.active_bounds == memory.active_bounds != ()
+    assert found.active_bounds[0] in found.message
+    with pytest.raises(InputError, match="start must be inside the bounds"):
+        fit_blocks([(X, y)], SMALL, 2, start, bounds=Bounds(eta=(-0.01, 0.01)))
+
+
+def test_a_parquet_folder_is_fitted_like_its_rows(tmp_path: Path) -> None:
+    X, y, weight, start = problem(SMALL, 1000)
+    table = pl.DataFrame({"x": X[:, 0].numpy(), "y": y.numpy(), "w": weight.numpy()})
+    for k in range(4):
+        table.slice(250 * k, 250).write_parquet(tmp_path / f"part-{k}.parquet")
+    source = ParquetBlocks(tmp_path, ["x"], "y", weight="w", block_rows=100)
+    memory = fit_least_squares(X, y, SMALL, 2, start, sample_weight=weight, **TOLERANCE)
+    assert_same_fit(fit_blocks(source, SMALL, 2, start, **TOLERANCE), memory, X)
+
+
+def test_a_bad_row_stops_the_fit_with_its_place() -> None:
+    X, y, _, start = problem(SMALL)
+    bad = y.clone()
+    bad[3] = torch.nan
+    with pytest.raises(InputError, match="y of chunk 2 must be finite; got 'nan in row 3"):
+        fit_blocks(ChunkBlocks([(X, y), (X, y), (X, bad)]), SMALL, 2, start)
+
+
+@pytest.mark.parametrize("name", sorted(CONSTRAINTS))
+def test_numbers_out_of_range_are_refused(name: str) -> None:
+    X, y, _, _ = problem(SMALL, 20)
+    for bad in CONSTRAINTS[name][0].bad_values():
+        arguments = {"n_experts": 2} | {name: bad}
+        with pytest.raises(InputError, match=f"^{name} must be "):
+            fit_blocks([(X, y)], SMALL, **arguments)
+
+
+def test_a_start_that_does_not_fit_is_refused() -> None:
+    X, y, _, start = problem(SMALL)
+    with pytest.raises(InputError, match="start must be a single measure of 3 experts with"):
+        fit_blocks([(X, y)], SMALL, 3, start)
+    with pytest.raises(InputError, match="start must be a MixingMeasure or 'random'; got 'warm'"):
+        fit_blocks([(X, y)], SMALL, 2, "warm")
+    with pytest.raises(InputError, match="architecture must be an Architecture"):
+        fit_blocks([(X, y)], "sigmoid", 2, start)
+
+
+def test_too_few_rows_are_warned_of() -> None:
+    X, y, _, start = problem(SMALL, 6)
+    with pytest.warns(SigmoeWarning, match="6 responses are fewer than the 8 free parameters"):
+        fit_blocks([(X, y)], SMALL, 2, start)
+
+
+def test_the_callback_hears_each_iteration() -> None:
+    X, y, _, start = problem(SMALL)
+    heard: list[tuple[int, float]] = []
+    fit = fit_blocks([(X, y)], SMALL, 2, start, callback=lambda *event: heard.append(event))
+    expected = list(enumerate(fit.history))[1:]
+    assert heard == expected
+
+
+# Progress
+
+
+def test_progress_is_silent_unless_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    X, y, _, start = problem(SMALL)
+    fit_blocks([(X, y)], SMALL, 2, start)
+    assert capsys.readouterr() == ("", "")
+    fit_blocks([(X, y)], SMALL, 2, start, progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    # The second line would come seconds later.
+    assert err.startswith("iteration 1, objective 0.0")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("progress", [None, True, False])
+def test_a_terminal_is_shown_a_bar(monkeypatch: pytest.MonkeyPatch, progress: bool | None) -> None:
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True)
+    monkeypatch.setattr("sigmoe.estimation._checkpoint.Console", lambda **_: terminal)
+    X, y, _, _ = problem(SMALL)
+    fit_blocks([(X, y)], SMALL, 2, n_starts=2, progress=progress)
+    shown = screen.getvalue()
+    if progress is False:
+        assert shown == ""
+    else:
+        assert "iteration" in shown
+        assert "━" in shown
