@@ -7,6 +7,7 @@ from sigmoe.estimation._first_order import first_order_fit
 from sigmoe.estimation._fit import fit_least_squares
 from sigmoe.estimation._fit_blocks import fit_blocks
 from sigmoe.estimation._normal_equations import NormalEquations, normal_equations
+from sigmoe.estimation._regressor import MoERegressor
 from sigmoe.estimation._result import FitResult
 from sigmoe.estimation._starts import near_truth_start, random_start
 
@@ -16,6 +17,7 @@ __all__ = [
     "ChunkBlocks",
     "DaskBlocks",
     "FitResult",
+    "MoERegressor",
     "NormalEquations",
     "ParquetBlocks",
     "default_bounds",
