@@ -1,4 +1,4 @@
-# Targets: setup reproduce test test-browser docs bench lock clean. Each installs what it needs.
+# Targets: setup reproduce test test-browser docs bench bench-estimation lock clean. Each installs what it needs.
 PYTHON ?= python3.11
 PRESET ?= quick
 OUT ?= results/$(PRESET)
@@ -8,10 +8,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.installed-docs
+BENCH_STAMP := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce test lint types pytest test-browser docs bench lock clean
+.PHONY: help setup reproduce test lint types pytest test-browser docs bench bench-estimation
+.PHONY: lock clean
 
 help:
 	@echo "make setup         create $(VENV) with the exact versions of requirements.lock"
@@ -19,7 +21,8 @@ help:
 	@echo "make test          lint, types, tests and doctests"
 	@echo "make test-browser  open the report in a headless Chromium and use it"
 	@echo "make docs          build the site into docs/_build/html, warnings are errors"
-	@echo "make bench         time least squares against L-BFGS"
+	@echo "make bench         every benchmark: bench-estimation"
+	@echo "make bench-estimation  least squares against what else one would use (ARGS=--quick)"
 	@echo "make lock          write the lock files anew from pyproject.toml"
 	@echo "make clean         remove caches and built files; results/ and $(VENV) stay"
 
@@ -57,9 +60,15 @@ test-browser: $(STAMP)
 docs: $(DOCS_STAMP)
 	$(BIN)/sphinx-build -E -W --keep-going -b html docs docs/_build/html
 
-bench: $(STAMP)
-	$(BIN)/python benchmarks/normal_equations.py
-	$(BIN)/python benchmarks/least_squares.py
+bench: bench-estimation
+
+# The peers' packages come on top of the lock; the tests do not need them.
+$(BENCH_STAMP): $(STAMP) requirements-bench.lock
+	$(PIP) install --quiet --requirement requirements-bench.lock
+	@touch $@
+
+bench-estimation: $(BENCH_STAMP)
+	$(BIN)/python -m benchmarks.estimation $(ARGS)
 
 # Both lock files come from fresh environments, so that they hold what is needed and no more.
 # A local version such as 2.13.0+cpu is cut to the public one, which every index has.

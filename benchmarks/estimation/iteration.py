@@ -1,0 +1,114 @@
+"""What an iteration costs beside its matrix products, and what a fit takes of memory.
+
+The products are the three that J'J consists of, [monomials] x [pairs of atoms], on chunks that
+stay in the cache: the least that any implementation of the same method has to do. An iteration
+is the normal equations, one factorisation with its solve, and one trial's gradient.
+
+    python -m benchmarks.estimation.iteration '{"measure": "cost", ...}'
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from math import ceil, comb
+
+import torch
+from benchmarks.estimation.one_run import forget_peak, memory_mb, use_threads
+
+from sigmoe.estimation import fit_least_squares
+from sigmoe.estimation._normal_equations import LeastSquares
+from sigmoe.moe import Architecture, draw_sample, draw_truth
+
+_CHUNKS = (1024, 2048, 4096)
+#: Timings are medians over at least this many repetitions and this many seconds.
+_REPEATS, _SECONDS = 5, 1.0
+
+
+def product_shapes(architecture: Architecture, n_experts: int) -> list[tuple[int, int]]:
+    """Return (monomials, pairs) of each product of J'J, for the full score and unscaled experts.
+
+    Gate by gate goes with monomials of degree <= 4, gate by expert <= 3, expert by expert <= 2;
+    the latter two once for each column of the response.
+    """
+    d = architecture.dim
+    unordered, ordered = n_experts * (n_experts + 1) // 2, n_experts**2
+    per_column = [(comb(d + 3, 3), ordered), (comb(d + 2, 2), unordered)]
+    return [(comb(d + 4, 4), unordered)] + per_column * architecture.n_columns
+
+
+def products_alone(shapes: list[tuple[int, int]], n: int, chunk: int) -> Callable[[], None]:
+    """Return a function that forms the products of n samples from whatever chunks hold."""
+    powers = torch.ones((max(rows for rows, _ in shapes), chunk), dtype=torch.float64)
+    pairs = torch.ones((max(count for _, count in shapes), chunk), dtype=torch.float64)
+    blocks = [torch.zeros(shape, dtype=torch.float64) for shape in shapes]
+
+    def work() -> None:
+        for first in range(0, n, chunk):
+            length = min(chunk, n - first)
+            for block, (rows, count) in zip(blocks, shapes, strict=True):
+                block.addmm_(powers[:rows, :length], pairs[:count, :length].T)
+
+    return work
+
+
+def median_time(work: Callable[[], object]) -> float:
+    """Return the median seconds of a call, after one that does not count."""
+    work()
+    times: list[float] = []
+    while len(times) < _REPEATS or sum(times) < _SECONDS:
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def cost(gate: str, expert: str, dim: int, n_experts: int, n: int) -> dict[str, float]:
+    """Return the seconds of the products, the normal equations, and the other parts."""
+    architecture = Architecture(gate, "full", expert, dim)
+    truth = draw_truth(architecture, n_experts, seed=0)
+    X, y = draw_sample(truth, n, seed=0)
+    problem, theta = LeastSquares(X, y, architecture, n_experts), truth.coordinates
+    equations = problem.normal_equations(theta)
+    damped = equations.matrix + 1e-3 * torch.diag(equations.matrix.diagonal())
+    right = equations.gradient.unsqueeze(1)
+    shapes = product_shapes(architecture, n_experts)
+    # No sample is longer than a chunk has to be: short ones are not charged for long chunks.
+    lengths = {ceil(n / ceil(n / chunk)) for chunk in _CHUNKS}
+    return {
+        "products": min(median_time(products_alone(shapes, n, length)) for length in lengths),
+        "normal_equations": median_time(lambda: problem.normal_equations(theta)),
+        "factorisation": median_time(
+            lambda: torch.cholesky_solve(right, torch.linalg.cholesky_ex(damped)[0])
+        ),
+        "gradient": median_time(lambda: problem.gradient(theta)),
+    }
+
+
+def memory(n: int) -> dict[str, float]:
+    """Return by how many MB a fit raises the memory at its peak, over the data; 0 if unknown."""
+    # A first, tiny fit loads code; its own memory is too little to be of use to the next.
+    tiny = draw_truth(Architecture(dim=1), 1, seed=0)
+    fit_least_squares(*draw_sample(tiny, 50, seed=0), tiny.architecture, 1, tiny)
+    truth = draw_truth(Architecture(), 8, seed=0)
+    X, y = draw_sample(truth, n, seed=0)
+    forget_peak()
+    before = memory_mb("VmRSS")
+    fit_least_squares(X, y, truth.architecture, 8, truth, max_iterations=3)
+    return {"data": (X.nbytes + y.nbytes) / 2**20, "grown": memory_mb("VmHWM") - before}
+
+
+def main(text: str) -> None:
+    request = json.loads(text)
+    use_threads(request.pop("threads"))
+    if request.pop("measure") == "cost":
+        print(json.dumps(cost(**request)))
+    else:
+        print(json.dumps(memory(**request)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
