@@ -18,8 +18,11 @@ import sigmoe
 ROOT = Path(__file__).parents[1]
 SUBPACKAGES = ("moe", "estimation", "theory", "lab")
 
-# What only a sweep, a figure, a report or a GPU needs.
-HEAVY = ("dask", "distributed", "matplotlib", "polars", "jinja2", "rich", "transformers", "triton")
+# What only a sweep, a figure, a report, the estimator or a GPU needs.
+HEAVY = (
+    *("dask", "distributed", "jinja2", "matplotlib", "polars", "rich", "sklearn"),
+    *("transformers", "triton"),
+)
 
 
 def modules_after(statement: str) -> set[str]:

@@ -24,8 +24,8 @@ from sigmoe.estimation._normal_equations import LeastSquares
 from sigmoe.moe import Architecture, draw_sample, draw_truth
 
 _CHUNKS = (1024, 2048, 4096)
-#: Timings are medians over at least this many repetitions and this many seconds.
-_REPEATS, _SECONDS = 5, 1.0
+#: Timings are medians over at least this many rounds and this many seconds.
+_REPEATS, _SECONDS = 7, 4.0
 
 
 def product_shapes(architecture: Architecture, n_experts: int) -> list[tuple[int, int]]:
@@ -55,15 +55,23 @@ def products_alone(shapes: list[tuple[int, int]], n: int, chunk: int) -> Callabl
     return work
 
 
-def median_time(work: Callable[[], object]) -> float:
-    """Return the median seconds of a call, after one that does not count."""
-    work()
-    times: list[float] = []
-    while len(times) < _REPEATS or sum(times) < _SECONDS:
-        began = time.perf_counter()
+def median_times(works: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Return the median seconds of each call, after one that does not count.
+
+    The calls take turns, so that a disturbance falls on all of them and spares their ratios.
+    """
+    for work in works.values():
         work()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
+    times: dict[str, list[float]] = {name: [] for name in works}
+    began = time.perf_counter()
+    rounds = 0
+    while rounds < _REPEATS or time.perf_counter() - began < _SECONDS:
+        for name, work in works.items():
+            start = time.perf_counter()
+            work()
+            times[name].append(time.perf_counter() - start)
+        rounds += 1
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
 def cost(gate: str, expert: str, dim: int, n_experts: int, n: int) -> dict[str, float]:
@@ -76,16 +84,16 @@ def cost(gate: str, expert: str, dim: int, n_experts: int, n: int) -> dict[str, 
     damped = equations.matrix + 1e-3 * torch.diag(equations.matrix.diagonal())
     right = equations.gradient.unsqueeze(1)
     shapes = product_shapes(architecture, n_experts)
-    # No sample is longer than a chunk has to be: short ones are not charged for long chunks.
+    # Chunks of equal lengths: a short last one would cost the products their speed.
     lengths = {ceil(n / ceil(n / chunk)) for chunk in _CHUNKS}
-    return {
-        "products": min(median_time(products_alone(shapes, n, length)) for length in lengths),
-        "normal_equations": median_time(lambda: problem.normal_equations(theta)),
-        "factorisation": median_time(
-            lambda: torch.cholesky_solve(right, torch.linalg.cholesky_ex(damped)[0])
-        ),
-        "gradient": median_time(lambda: problem.gradient(theta)),
+    products = {f"products {m}": products_alone(shapes, n, m) for m in lengths}
+    parts: dict[str, Callable[[], object]] = {
+        "normal_equations": lambda: problem.normal_equations(theta),
+        "factorisation": lambda: torch.cholesky_solve(right, torch.linalg.cholesky_ex(damped)[0]),
+        "gradient": lambda: problem.gradient(theta),
     }
+    times = median_times({**products, **parts})
+    return {"products": min(times[name] for name in products), **{k: times[k] for k in parts}}
 
 
 def memory(n: int) -> dict[str, float]:

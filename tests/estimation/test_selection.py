@@ -19,6 +19,7 @@ from sigmoe.estimation._bounds import coordinate_limits
 from sigmoe.estimation._sample import Sample
 from sigmoe.estimation._selection import SelectionPath, select_by_criterion
 from sigmoe.estimation._selection_criteria import (
+    InformationCriteria,
     comparison,
     free_parameters,
     information_criteria,
@@ -179,6 +180,28 @@ def test_aic_takes_no_fewer_experts_than_bic(path: SelectionPath) -> None:
     found = select_by_criterion(X, y, SHAPE, (1, 2, 3), "aic", **SMALL)
     assert found.values == {n: c.aic for n, c in zip((1, 2, 3), path.criteria, strict=True)}
     assert found.chosen >= path.chosen
+
+
+def test_each_criterion_chooses_by_its_own_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = draw_sample(KINK, 50, seed=0)
+
+    def opposed(objective: float, sample: Sample, architecture: Architecture, n: int):
+        return InformationCriteria(0.0, 1, aic=-float(n), bic=float(n))
+
+    monkeypatch.setattr("sigmoe.estimation._selection.judged", opposed)
+    for criterion, chosen in (("bic", 1), ("aic", 2)):
+        found = select_by_criterion(X, y, SHAPE, [1, 2], criterion, **SMALL)
+        assert found.chosen == chosen
+        assert found.reason.startswith(f"{criterion.upper()} is least with {chosen}")
+
+
+def test_weights_enter_the_fits() -> None:
+    X, y = draw_sample(KINK, 60, 0.1, seed=0)
+    weight = 1.0 + torch.arange(60).double() % 3
+    found = select_by_criterion(X, y, SHAPE, [1], n_starts=1, sample_weight=weight)
+    design, root = torch.cat([X, torch.ones(60, 1).double()], 1), weight.sqrt()
+    eta = torch.linalg.lstsq(design * root[:, None], y * root).solution
+    torch.testing.assert_close(found.best.measure.eta[0], eta, rtol=1e-5, atol=1e-6)
 
 
 def test_a_size_has_its_own_seed() -> None:
