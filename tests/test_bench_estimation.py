@@ -45,7 +45,14 @@ from benchmarks.estimation.recorder import Recorder, StopRunError
 from benchmarks.estimation.report import draw_figure, machine, write_json
 from benchmarks.estimation.runs import Options, run_alone, run_sample, time_limit, too_large
 from benchmarks.estimation.solvers import SOLVERS, Solver, solver_named
-from benchmarks.estimation.table import details, line, make_row
+from benchmarks.estimation.table import (
+    cost_line,
+    details,
+    iteration_ratio,
+    line,
+    make_row,
+    memory_line,
+)
 
 from sigmoe._base.errors import InputError
 from sigmoe.estimation import NormalEquations, fit_least_squares, normal_equations
@@ -458,8 +465,24 @@ def test_products_alone_cover_every_sample(monkeypatch: pytest.MonkeyPatch) -> N
 def test_costs_are_measured_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(iteration, "_SECONDS", 0.0)
     times = iteration.cost("sigmoid", "relu", 2, 2, 200)
-    assert set(times) == {"products", "normal_equations", "factorisation", "gradient"}
+    assert set(times) == {"products", "matrix", "factorisation", "gradient"}
     assert min(times.values()) > 0
+
+
+def test_an_iteration_is_measured_by_its_products() -> None:
+    times = {"products": 2.0, "matrix": 3.0, "factorisation": 0.5, "gradient": 1.5}
+    assert iteration_ratio(times) == 2.5
+    case = {"gate": "softmax", "expert": "relu", "dim": 8, "n_experts": 9, "n": 10}
+    assert cost_line(case, times).startswith(
+        "softmax/relu d=8 N=9 n=10: iteration / products = 2.50 (goal at most 2: MISSED); "
+    )
+
+
+def test_memory_is_judged_where_it_is_known() -> None:
+    known = memory_line(10, {"data": 68.7, "grown": 76.3})
+    assert known == "n=10: a fit adds 76 MB to 69 MB of data (goal at most 200: met)"
+    unknown = memory_line(10, {"data": 68.7, "grown": 0.0})
+    assert unknown == "n=10: memory is not measured on this system"
 
 
 # Files, and all of it

@@ -2,7 +2,7 @@
 
 The products are the three that J'J consists of, [monomials] x [pairs of atoms], on chunks that
 stay in the cache: the least that any implementation of the same method has to do. An iteration
-is the normal equations, one factorisation with its solve, and one trial's gradient.
+is J'J of all rows, one factorisation with its solve, and one trial's objective and gradient.
 
     python -m benchmarks.estimation.iteration '{"measure": "cost", ...}'
 """
@@ -75,7 +75,7 @@ def median_times(works: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def cost(gate: str, expert: str, dim: int, n_experts: int, n: int) -> dict[str, float]:
-    """Return the seconds of the products, the normal equations, and the other parts."""
+    """Return the seconds of the products, and of J'J and the other parts of an iteration."""
     architecture = Architecture(gate, "full", expert, dim)
     truth = draw_truth(architecture, n_experts, seed=0)
     X, y = draw_sample(truth, n, seed=0)
@@ -88,7 +88,7 @@ def cost(gate: str, expert: str, dim: int, n_experts: int, n: int) -> dict[str, 
     lengths = {ceil(n / ceil(n / chunk)) for chunk in _CHUNKS}
     products = {f"products {m}": products_alone(shapes, n, m) for m in lengths}
     parts: dict[str, Callable[[], object]] = {
-        "normal_equations": lambda: problem.normal_equations(theta),
+        "matrix": lambda: problem.matrix(theta),
         "factorisation": lambda: torch.cholesky_solve(right, torch.linalg.cholesky_ex(damped)[0]),
         "gradient": lambda: problem.gradient(theta),
     }

@@ -126,15 +126,15 @@ def cost_line(case: dict[str, object], times: dict[str, float]) -> str:
     ratio = iteration_ratio(times)
     name = "{gate}/{expert} d={dim} N={n_experts} n={n}".format(**case)
     milliseconds = {key: f"{1e3 * value:.3g} ms" for key, value in times.items()}
-    parts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in milliseconds.items())
+    parts = ", ".join(f"{key} {value}" for key, value in milliseconds.items())
     return (
         f"{name}: iteration / products = {ratio:.2f} ({_verdict(ratio, ITERATION_GOAL)}); {parts}"
     )
 
 
 def iteration_ratio(times: dict[str, float]) -> float:
-    """Return an iteration over its products: normal equations, factorisation, one gradient."""
-    parts = ("normal_equations", "factorisation", "gradient")
+    """Return an iteration over its products: J'J, one factorisation, one gradient."""
+    parts = ("matrix", "factorisation", "gradient")
     return sum(times[part] for part in parts) / times["products"]
 
 

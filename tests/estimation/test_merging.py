@@ -20,6 +20,7 @@ from problems_estimation import (
 from problems_moe import ARCHITECTURES, name
 from sigmoe._base.errors import InputError
 from sigmoe.estimation import Bounds, fit_least_squares, near_truth_start
+from sigmoe.estimation._bounds import coordinate_limits
 from sigmoe.estimation._merging import merge_atoms
 from sigmoe.estimation._merging_pairs import View, _candidates, ranked_merges
 from sigmoe.estimation._merging_path import MergePath, chosen_path
@@ -297,6 +298,25 @@ def well_apart(gate: str, n_experts: int, dim: int, seed: int) -> MixingMeasure:
         rng.standard_normal(n_experts),
         1.5 * rng.standard_normal((n_experts, dim + 1)),
     )
+
+
+def test_the_merge_whose_refit_ends_lowest_stays() -> None:
+    truth = well_apart("sigmoid", 3, 2, 1)
+    X, y = draw_sample(truth, 300, 0.01, 1)
+    low, high = coordinate_limits(BOX, truth.architecture, 1)
+    merges = ranked_merges(truth, X, torch.ones(300).double(), low, high)
+    ends = [
+        fit_least_squares(X, y, truth.architecture, 2, merge.apply(truth), bounds=BOX).objective
+        for merge in merges
+    ]
+    # The cheapest merge leads to a poor optimum, the two others to one better one.
+    assert ends[1] == pytest.approx(ends[2], rel=1e-3)
+    assert ends[1] < 0.95 * ends[0]
+    for count, kept in ((1, 0), (2, 1), (3, 1)):
+        level = merge_atoms(truth, X, y, bounds=BOX, n_candidates=count).levels[1]
+        assert level.merged == merges[kept].pair
+        assert level.cost == merges[kept].cost
+        assert level.objective == pytest.approx(ends[kept], rel=1e-3)
 
 
 @pytest.mark.parametrize(("gate", "n_experts", "least"), [("softmax", 3, 7), ("sigmoid", 2, 7)])

@@ -73,9 +73,10 @@ def test_free_parameters_are_the_rank_of_a_regular_model(architecture: Architect
 
 
 def test_the_words_of_a_choice() -> None:
-    assert (
-        comparison("aic", 1, {1: -5.0, 2: 0.0}) == "AIC is least with 1 expert: 5 below that of 2"
-    )
+    words = comparison("aic", 1, {1: -5.0, 2: 0.0})
+    assert words == "AIC is least with 1 expert: 5 below that of 2"
+    exact = comparison("bic", 2, {1: 0.0, 2: -math.inf, 3: -math.inf})
+    assert exact == "BIC is least with 2 experts: 0 below that of 3, inf below that of 1"
     assert comparison("bic", 4, {4: 1.0}) == "BIC is least with 4 experts"
 
 

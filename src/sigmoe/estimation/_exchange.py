@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from sigmoe.estimation._bounds import Bounds, coordinate_limits
+from sigmoe.estimation._bounds import Bounds
 from sigmoe.estimation._levenberg_marquardt import Problem, Settings
 from sigmoe.estimation._sample import Sample
 from sigmoe.estimation._solve import solve
-from sigmoe.estimation._starts import draw_start
+from sigmoe.estimation._starts import draw_start, projected
 from sigmoe.moe import MixingMeasure
 from sigmoe.moe._gates import get_gate
 
@@ -105,6 +105,4 @@ def with_fresh_atom(
         g = architecture.n_score_coefficients
         drawn[:g] += theta[others, :g].mean(dim=0)
     theta[atom] = drawn
-    lower, upper = coordinate_limits(search.bounds, architecture, measure.n_experts)
-    inside = torch.minimum(torch.maximum(theta.flatten(), lower), upper)
-    return MixingMeasure.from_coordinates(architecture, inside.view_as(theta))
+    return projected(MixingMeasure.from_coordinates(architecture, theta), search.bounds)

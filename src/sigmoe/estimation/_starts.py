@@ -79,6 +79,14 @@ def near_truth_start(
     return _measure(truth.architecture, A, b, c, eta)
 
 
+def projected(measure: MixingMeasure, bounds: Bounds) -> MixingMeasure:
+    """Return the measure with every coordinate at the nearest value within the bounds."""
+    theta = measure.coordinates
+    lower, upper = coordinate_limits(bounds, measure.architecture, measure.n_experts)
+    inside = torch.minimum(torch.maximum(theta.flatten(), lower), upper)
+    return MixingMeasure.from_coordinates(measure.architecture, inside.view_as(theta))
+
+
 def _split_weights(gate: str, c: Tensor, count: Tensor) -> Tensor:
     """Return constants whose weights are c's divided by the number of atoms that share them."""
     if get_gate(gate).invariant:
@@ -154,10 +162,7 @@ def draw_start(
     size = torch.where(size > 0, size, 1.0)
     A, b, c, eta = _draw_standardised(architecture, n_experts, size, rng)
     A, b, c, eta = _in_inputs(A, b, c, eta, centre.cpu(), spread, architecture)
-    lower, upper = coordinate_limits(bounds, architecture, n_experts)
-    coordinates = _measure(architecture, A, b, c, eta).coordinates
-    projected = torch.minimum(torch.maximum(coordinates.flatten(), lower), upper)
-    return MixingMeasure.from_coordinates(architecture, projected.view_as(coordinates))
+    return projected(_measure(architecture, A, b, c, eta), bounds)
 
 
 def _draw_standardised(

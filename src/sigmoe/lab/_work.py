@@ -16,8 +16,15 @@ from torch import Tensor
 from sigmoe import __version__
 from sigmoe._base.errors import SigmoeError, SigmoeWarning
 from sigmoe._base.seeds import seed_sequence
-from sigmoe.estimation import FitResult, first_order_fit, fit_least_squares, near_truth_start
+from sigmoe.estimation import (
+    FitResult,
+    default_bounds,
+    first_order_fit,
+    fit_least_squares,
+    near_truth_start,
+)
 from sigmoe.estimation._result import CONVERGED
+from sigmoe.estimation._starts import projected
 from sigmoe.lab._cost import cost
 from sigmoe.lab._engine import Row, Work
 from sigmoe.lab._measures import architecture_of, flatten, truth_of, unflatten
@@ -83,6 +90,10 @@ def _estimate(
     else:
         scale = task.start.noise * task.n**task.start.exponent
         start = _near_start(task, architecture, truth, required, scale)
+        if task.start.near != "truth":
+            # A best approximation may lie at the edge of the parameter space; the noise of the
+            # start must not carry it outside.
+            start = projected(start, default_bounds(X, y))
     if isinstance(task.optimiser, FirstOrder):
         # Studies refuse first-order steps from random starts.
         assert isinstance(start, MixingMeasure)
