@@ -179,6 +179,7 @@ def optimistix_lm(data: Data, recorder: Recorder) -> None:
     tags: frozenset[object] = frozenset()
     state = solver.init(with_aux, theta, args, {}, shape, None, tags)
 
+    # equinox types its decorator for its own modules only.
     @equinox.filter_jit  # type: ignore[untyped-decorator]
     def step(theta: object, state: object, args: object) -> tuple[object, ...]:
         theta, state, _ = solver.step(with_aux, theta, args, {}, state, tags)
@@ -186,6 +187,7 @@ def optimistix_lm(data: Data, recorder: Recorder) -> None:
 
     # The first call compiles; what it returns is thrown away.
     jax.block_until_ready(jax.tree.leaves(step(theta, state, args)[2]))
+    # What the decorated function returns is untyped for the same reason.
     recorder.first = float(objective(theta, args))  # type: ignore[arg-type]
     recorder.start()
     while True:

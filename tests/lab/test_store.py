@@ -38,7 +38,7 @@ def test_the_study_in_the_folder_is_the_study(tmp_path):
 KILLED_BEFORE_THE_RENAME = """
 import os, signal, sys
 from pathlib import Path
-from sigmoe.lab._store import write_atomically
+from sigmoe._base.files import write_atomically
 Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 write_atomically(Path(sys.argv[1]), b"new")
 """
@@ -59,7 +59,7 @@ def test_a_write_that_fails_leaves_neither_file_nor_rest(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with Store.create(tmp_path / "out", [tiny_study()]) as store:
-        monkeypatch.setattr(_store.os, "fsync", full)
+        monkeypatch.setattr("os.fsync", full)
         with pytest.raises(StoreError) as caught:
             store.write(some_row())
         file = store.tasks_directory / f"{ID}.parquet"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sigmoe._base.errors import StoreError
+from sigmoe._base.files import write_atomically
 from sigmoe.estimation._levenberg_marquardt import Callback, State
 from sigmoe.estimation._refine import Point
 
@@ -234,23 +234,3 @@ def _unpacked(
         history=tuple(tensors["history"].tolist()),
     )
     return beginning, state
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it appears whole or not at all, even if the machine stops."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    # The new name is safe once the folder is on the disk too.
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

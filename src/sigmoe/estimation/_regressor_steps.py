@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from sigmoe._base.errors import invalid
 from sigmoe._base.seeds import Seed
-from sigmoe.estimation._bounds import Bounds, coordinate_limits, describe_active
+from sigmoe.estimation._bounds import coordinate_limits, describe_active
 from sigmoe.estimation._fit import fit_least_squares
 from sigmoe.estimation._levenberg_marquardt import Settings, minimise
 from sigmoe.estimation._regressor_memory import Memory, Remembered, total_weight
@@ -17,6 +15,7 @@ from sigmoe.estimation._regressor_parameters import box_of
 from sigmoe.estimation._result import CONVERGED, message_for
 from sigmoe.estimation._sample import Sample
 from sigmoe.estimation._standardise import Rows, Standardisation, without_constants
+from sigmoe.estimation._starts import projected
 from sigmoe.moe import Architecture, MixingMeasure
 
 
@@ -102,7 +101,7 @@ def fit_rows(
         sample.y,
         architecture,
         parameters["n_experts"],
-        "random" if start is None else inside(start, box),
+        "random" if start is None else projected(start, box),
         n_starts=parameters["n_starts"],
         bounds=box,
         seed=seed,
@@ -142,7 +141,7 @@ def take_in(rows: Rows, before: State, parameters: dict[str, Any]) -> tuple[Stat
     lower, upper = coordinate_limits(box, architecture, n_experts)
     outcome = minimise(
         Remembered(batch, architecture, n_experts, memory, parameters["ridge"]),
-        inside(measure, box).coordinates,
+        projected(measure, box).coordinates,
         lower,
         upper,
         batch.response_scale,
@@ -165,16 +164,6 @@ def take_in(rows: Rows, before: State, parameters: dict[str, Any]) -> tuple[Stat
         0,
     )
     return State(measure, units, memory), ending
-
-
-def inside(measure: MixingMeasure, box: Bounds) -> MixingMeasure:
-    """Return the measure with each coordinate moved to the nearest point of the box."""
-    limits = coordinate_limits(box, measure.architecture, measure.n_experts)
-    theta = measure.coordinates
-    lower, upper = (side.view_as(theta) for side in limits)
-    return MixingMeasure.from_coordinates(
-        measure.architecture, torch.minimum(torch.maximum(theta, lower), upper)
-    )
 
 
 def _sample(rows: Rows, standardisation: Standardisation, architecture: Architecture) -> Sample:

@@ -10,10 +10,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from sigmoe._base.files import write_atomically
 from sigmoe.lab._evidence import Style, format_value
 from sigmoe.lab._page import page
 from sigmoe.lab._read import Results, read_results
-from sigmoe.lab._store import write_atomically
 
 
 def write_report(directory: Path | str) -> Path:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from sigmoe._base.errors import StoreError
+from sigmoe._base.files import write_atomically
 from sigmoe.lab._schemas import TASKS
 from sigmoe.lab._study import ResolvedStudy
 from sigmoe.lab._study_file import parse_study
@@ -32,29 +32,6 @@ _DERIVED = re.compile(
     r"losses\.parquet|predictions\.parquet|slopes\.csv|report\.html"
     r"|(figure|table)[A-Za-z0-9_-]*\.(svg|pdf|png|csv)"
 )
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it appears whole or not at all, even if the machine stops.
-
-    The data go to a temporary name, are forced to the disk, and are renamed; then the folder's
-    entry is forced to the disk too.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 class Store:
