@@ -141,6 +141,7 @@ def test_random_starts_race_once(path: Path, monkeypatch: pytest.MonkeyPatch) ->
     resumed = fit(checkpoint=path, **RANDOM)
     assert_identical(resumed, whole)
     assert len(resumed.start_objectives) == 2
+    assert resumed.n_agreed == whole.n_agreed > 0
 
 
 def test_the_race_is_kept_before_the_first_iteration(

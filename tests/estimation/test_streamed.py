@@ -246,6 +246,7 @@ def test_random_starts_on_all_rows_are_those_in_memory() -> None:
     assert_same_fit(found, memory, X)
     assert found.start == memory.start
     assert len(found.start_objectives) == 2
+    assert found.n_agreed == memory.n_agreed > 0
 
 
 def test_random_starts_see_drawn_rows_only_and_the_seed_decides() -> None:

@@ -43,12 +43,15 @@ class Beginning:
         At the start; None where the history of the fit tells.
     objectives : tuple of float
         For random starts, where each one ended on the drawn rows.
+    agreed : int
+        For random starts, how many of those run to convergence agreed with the best.
     """
 
     coordinates: Tensor
     reached: Tensor
     objective: float | None = None
     objectives: tuple[float, ...] = ()
+    agreed: int = 0
 
 
 class Checkpoint:
@@ -195,7 +198,9 @@ def _packed(
         "reached": beginning.reached,
         "start_objectives": torch.tensor(beginning.objectives, dtype=torch.float64),
     }
-    numbers = {} if beginning.objective is None else {"start_objective": beginning.objective}
+    numbers: dict[str, float] = {"agreed": beginning.agreed}
+    if beginning.objective is not None:
+        numbers["start_objective"] = beginning.objective
     if state is not None:
         tensors |= {
             "theta": state.point.theta,
@@ -221,6 +226,7 @@ def _unpacked(
         tensors["reached"],
         numbers.get("start_objective"),
         tuple(tensors["start_objectives"].tolist()),
+        int(numbers["agreed"]),
     )
     if "theta" not in tensors:
         return beginning, None

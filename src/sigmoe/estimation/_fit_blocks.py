@@ -227,6 +227,7 @@ class BlockFit:
             ended.reached.coordinates,
             self._problem.objective(first),
             tuple(ended.objectives),
+            ended.agreed,
         )
 
     def run(
@@ -299,6 +300,7 @@ class BlockFit:
             start_objective=outcome.history[0] if first is None else first,
             seconds=seconds,
             start_objectives=beginning.objectives,
+            n_agreed=beginning.agreed,
         )
 
 
