@@ -16,7 +16,7 @@ from benchmarks.estimation.problems import Data
 from torch import Tensor
 
 from sigmoe.estimation import near_truth_start, normal_equations
-from sigmoe.estimation._normal_equations import LeastSquares
+from sigmoe.estimation.engine._normal_equations import LeastSquares
 from sigmoe.moe import Architecture, draw_sample, draw_truth
 
 #: Relative to the largest entry.

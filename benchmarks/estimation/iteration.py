@@ -20,7 +20,7 @@ import torch
 from benchmarks.estimation.one_run import forget_peak, memory_mb, use_threads
 
 from sigmoe.estimation import fit_least_squares
-from sigmoe.estimation._normal_equations import LeastSquares
+from sigmoe.estimation.engine._normal_equations import LeastSquares
 from sigmoe.moe import Architecture, draw_sample, draw_truth
 
 _CHUNKS = (1024, 2048, 4096)

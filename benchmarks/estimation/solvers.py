@@ -26,7 +26,7 @@ from benchmarks.estimation.recorder import Recorder, StopRunError
 from scipy.optimize import least_squares, minimize
 
 from sigmoe.estimation import fit_least_squares, normal_equations
-from sigmoe.estimation._normal_equations import LeastSquares
+from sigmoe.estimation.engine._normal_equations import LeastSquares
 
 #: Far below the 1e-6 that counts.
 _TIGHT = 1e-10

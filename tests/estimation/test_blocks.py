@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from sigmoe._base.errors import InputError
-from sigmoe.estimation._blocks import (
+from sigmoe.estimation._sample import Sample
+from sigmoe.estimation.blocks._sources import (
     ArrayBlocks,
     Block,
     Blocks,
@@ -19,7 +20,6 @@ from sigmoe.estimation._blocks import (
     as_blocks,
     checked_sample,
 )
-from sigmoe.estimation._sample import Sample
 from sigmoe.moe import Architecture
 
 PLANE = Architecture(dim=2)

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from sigmoe._base.errors import StoreError
 from sigmoe.estimation import Bounds, FitResult, near_truth_start
-from sigmoe.estimation._blocks import ArrayBlocks
-from sigmoe.estimation._checkpoint import Beginning, Checkpoint, write_atomically
-from sigmoe.estimation._fit_blocks import fit_blocks
-from sigmoe.estimation._levenberg_marquardt import State
-from sigmoe.estimation._refine import Point
+from sigmoe.estimation.blocks._checkpoint import Beginning, Checkpoint, write_atomically
+from sigmoe.estimation.blocks._fit import fit_blocks
+from sigmoe.estimation.blocks._sources import ArrayBlocks
+from sigmoe.estimation.engine._levenberg_marquardt import State
+from sigmoe.estimation.engine._refine import Point
 from sigmoe.moe import Architecture, draw_sample, draw_truth
 
 MODEL = Architecture("sigmoid", "full", "tanh", 1)
@@ -137,7 +137,7 @@ def test_more_iterations_go_on_where_fewer_ended(path: Path) -> None:
 def test_random_starts_race_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = uninterrupted_from_random()
     fit_until(1, checkpoint=path, **RANDOM)
-    monkeypatch.setattr("sigmoe.estimation._fit_blocks.race", None)
+    monkeypatch.setattr("sigmoe.estimation.blocks._fit.race", None)
     resumed = fit(checkpoint=path, **RANDOM)
     assert_identical(resumed, whole)
     assert len(resumed.start_objectives) == 2
@@ -153,10 +153,10 @@ def test_the_race_is_kept_before_the_first_iteration(
         raise StoppedError
 
     with monkeypatch.context() as patched:
-        patched.setattr("sigmoe.estimation._fit_blocks.minimise", stop)
+        patched.setattr("sigmoe.estimation.blocks._fit.minimise", stop)
         with pytest.raises(StoppedError):
             fit(checkpoint=path, **RANDOM)
-    monkeypatch.setattr("sigmoe.estimation._fit_blocks.race", None)
+    monkeypatch.setattr("sigmoe.estimation.blocks._fit.race", None)
     assert_identical(fit(checkpoint=path, **RANDOM), whole)
 
 
@@ -266,9 +266,9 @@ def test_what_is_written_is_read_to_the_last_bit(path: Path) -> None:
 
 def test_it_is_written_at_most_once_in_a_while(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now, written = 0.0, []
-    monkeypatch.setattr("sigmoe.estimation._checkpoint.time.monotonic", lambda: now)
+    monkeypatch.setattr("sigmoe.estimation.blocks._checkpoint.time.monotonic", lambda: now)
     monkeypatch.setattr(
-        "sigmoe.estimation._checkpoint.write_atomically", lambda *_: written.append(now)
+        "sigmoe.estimation.blocks._checkpoint.write_atomically", lambda *_: written.append(now)
     )
     store = Checkpoint(path, {}, 60.0)
     with store.kept_at_the_end():

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sigmoe._base.errors import InputError
-from sigmoe.estimation._conformal import (
+from sigmoe.estimation.inference._conformal import (
     conformal_radius,
     least_calibration_size,
     split_conformal,

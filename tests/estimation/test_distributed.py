@@ -21,8 +21,8 @@ from distributed import Client, LocalCluster, wait
 
 from sigmoe._base.errors import InputError, SigmoeError
 from sigmoe.estimation import FitResult, near_truth_start
-from sigmoe.estimation._distributed import DaskBlocks, local_client
-from sigmoe.estimation._fit_blocks import fit_blocks
+from sigmoe.estimation.blocks._distributed import DaskBlocks, local_client
+from sigmoe.estimation.blocks._fit import fit_blocks
 from sigmoe.moe import Architecture, draw_sample, draw_truth
 
 MODEL = Architecture("sigmoid", "linear", "tanh", 2)
@@ -238,7 +238,7 @@ def test_workers_keep_the_settings_that_long_fits_need(processes: Client) -> Non
 
 def test_dask_is_imported_by_those_who_use_it_only() -> None:
     code = (
-        "import sys, sigmoe.estimation._fit_blocks, sigmoe.estimation._distributed\n"
+        "import sys, sigmoe.estimation.blocks._fit, sigmoe.estimation.blocks._distributed\n"
         "print(sorted({'dask', 'distributed'} & set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

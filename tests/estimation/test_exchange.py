@@ -8,9 +8,9 @@ import torch
 
 from sigmoe.estimation import fit_least_squares
 from sigmoe.estimation._bounds import UNBOUNDED, Bounds, coordinate_limits
-from sigmoe.estimation._exchange import Search, exchange_atoms, with_fresh_atom
-from sigmoe.estimation._levenberg_marquardt import Settings
 from sigmoe.estimation._sample import Sample
+from sigmoe.estimation.engine._levenberg_marquardt import Settings
+from sigmoe.estimation.starts._exchange import Search, exchange_atoms, with_fresh_atom
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample, draw_truth
 
 SETTINGS = Settings(relative_tolerance=1e-5)

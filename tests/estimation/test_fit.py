@@ -297,8 +297,8 @@ def test_atoms_in_another_order_give_the_same_fit(order: list[int]) -> None:
 def test_results_do_not_depend_on_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y, start = small_problem(n=300)
     whole = fit_least_squares(X, y, SMALL, 2, start, max_iterations=5)
-    monkeypatch.setattr("sigmoe.estimation._normal_equations.CHUNK", 64)
-    monkeypatch.setattr("sigmoe.estimation._normal_equations.LIGHT_CHUNK", 100)
+    monkeypatch.setattr("sigmoe.estimation.engine._normal_equations.CHUNK", 64)
+    monkeypatch.setattr("sigmoe.estimation.engine._normal_equations.LIGHT_CHUNK", 100)
     parts = fit_least_squares(X, y, SMALL, 2, start, max_iterations=5)
     torch.testing.assert_close(parts.measure.coordinates, whole.measure.coordinates)
 

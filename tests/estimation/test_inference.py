@@ -19,14 +19,14 @@ from problems_estimation import (
 )
 from problems_moe import ARCHITECTURES, name
 from sigmoe._base.errors import InputError
-from sigmoe.estimation import _inference_jacobian as jacobian_module
 from sigmoe.estimation import fit_least_squares, normal_equations
-from sigmoe.estimation._inference import parameter_covariance, prediction_standard_error
-from sigmoe.estimation._inference_coordinates import free_positions, pinned
-from sigmoe.estimation._inference_curvature import residual_curvature
-from sigmoe.estimation._inference_jacobian import jacobian, score_moments
-from sigmoe.estimation._inference_sandwich import BREADS
-from sigmoe.estimation._inference_table import ParameterIntervals
+from sigmoe.estimation.inference import _jacobian as jacobian_module
+from sigmoe.estimation.inference._coordinates import free_positions, pinned
+from sigmoe.estimation.inference._curvature import residual_curvature
+from sigmoe.estimation.inference._jacobian import jacobian, score_moments
+from sigmoe.estimation.inference._parameters import parameter_covariance, prediction_standard_error
+from sigmoe.estimation.inference._sandwich import BREADS
+from sigmoe.estimation.inference._table import ParameterIntervals
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample, draw_truth
 
 KINDS = ("robust", "robust-gauss-newton", "classical")

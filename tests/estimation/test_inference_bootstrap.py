@@ -15,8 +15,8 @@ from problems_estimation import (
 from problems_moe import ARCHITECTURES, name
 from sigmoe._base.errors import InputError
 from sigmoe._base.seeds import child_seeds
-from sigmoe.estimation._inference import parameter_covariance, prediction_standard_error
-from sigmoe.estimation._inference_bootstrap import METHODS, bootstrap_intervals, match_atoms
+from sigmoe.estimation.inference._bootstrap import METHODS, bootstrap_intervals, match_atoms
+from sigmoe.estimation.inference._parameters import parameter_covariance, prediction_standard_error
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample, draw_truth
 
 

@@ -18,9 +18,9 @@ from problems_estimation import (
 )
 from sigmoe._base.errors import InputError
 from sigmoe.estimation import Bounds, fit_least_squares, near_truth_start
-from sigmoe.estimation._inference import parameter_covariance, prediction_standard_error
-from sigmoe.estimation._inference_atoms import alike_atoms, light_atoms
-from sigmoe.estimation._inference_coordinates import pinned
+from sigmoe.estimation.inference._atoms import alike_atoms, light_atoms
+from sigmoe.estimation.inference._coordinates import pinned
+from sigmoe.estimation.inference._parameters import parameter_covariance, prediction_standard_error
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample
 
 

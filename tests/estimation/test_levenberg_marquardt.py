@@ -11,8 +11,8 @@ import torch
 from scipy.optimize import least_squares, lsq_linear
 from torch import Tensor
 
-from sigmoe.estimation._box import box_step, free_coordinates, predicted_decrease
-from sigmoe.estimation._levenberg_marquardt import Outcome, Settings, minimise
+from sigmoe.estimation.engine._box import box_step, free_coordinates, predicted_decrease
+from sigmoe.estimation.engine._levenberg_marquardt import Outcome, Settings, minimise
 
 INF = float("inf")
 Residuals = Callable[[Tensor], Tensor]
@@ -212,7 +212,7 @@ def test_a_coordinate_at_its_bound_moves_the_others() -> None:
 
 
 def test_what_still_leaves_the_box_is_projected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sigmoe.estimation._box._PASSES", 1)
+    monkeypatch.setattr("sigmoe.estimation.engine._box._PASSES", 1)
     low, high = torch.full((2,), -1.0).double(), torch.full((2,), 1.0).double()
     step = box_step(
         torch.eye(2).double(),

@@ -21,10 +21,10 @@ from problems_moe import ARCHITECTURES, name
 from sigmoe._base.errors import InputError
 from sigmoe.estimation import Bounds, fit_least_squares, near_truth_start
 from sigmoe.estimation._bounds import coordinate_limits
-from sigmoe.estimation._merging import merge_atoms
-from sigmoe.estimation._merging_pairs import View, _candidates, ranked_merges
-from sigmoe.estimation._merging_path import MergePath, chosen_path
-from sigmoe.estimation._merging_plot import plot_merging
+from sigmoe.estimation.selection._merging import merge_atoms
+from sigmoe.estimation.selection._merging_pairs import View, _candidates, ranked_merges
+from sigmoe.estimation.selection._merging_path import MergePath, chosen_path
+from sigmoe.estimation.selection._merging_plot import plot_merging
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample, draw_truth
 
 HOMOGENEOUS = ("linear", "polynomial:1", "relu")

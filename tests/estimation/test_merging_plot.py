@@ -15,9 +15,9 @@ from problems_estimation import (
     three_lines,
 )
 from sigmoe.estimation import fit_least_squares, near_truth_start
-from sigmoe.estimation._merging import merge_atoms
-from sigmoe.estimation._merging_path import MergePath
-from sigmoe.estimation._merging_plot import brackets, leaf_order, plot_merging
+from sigmoe.estimation.selection._merging import merge_atoms
+from sigmoe.estimation.selection._merging_path import MergePath
+from sigmoe.estimation.selection._merging_plot import brackets, leaf_order, plot_merging
 from sigmoe.moe import MixingMeasure
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sigmoe._base.errors import InputError
 from sigmoe.estimation import normal_equations
-from sigmoe.estimation._normal_equations import LeastSquares
+from sigmoe.estimation.engine._normal_equations import LeastSquares
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample, draw_truth, expert_names
 from sigmoe.moe._forward import forward
 
@@ -122,8 +122,8 @@ def test_a_weight_of_k_counts_a_row_k_times(architecture: Architecture) -> None:
 def test_steps_take_their_matrix_from_a_random_part(
     monkeypatch: pytest.MonkeyPatch, weighted: bool
 ) -> None:
-    monkeypatch.setattr("sigmoe.estimation._normal_equations.CURVATURE_LEAST", 0)
-    monkeypatch.setattr("sigmoe.estimation._normal_equations.CURVATURE_ROWS", 100)
+    monkeypatch.setattr("sigmoe.estimation.engine._normal_equations.CURVATURE_LEAST", 0)
+    monkeypatch.setattr("sigmoe.estimation.engine._normal_equations.CURVATURE_ROWS", 100)
     architecture = Architecture("softmax", "linear", "tanh", 1)
     truth = draw_truth(architecture, 3, seed=1)
     X, y = draw_sample(truth, 20_000, seed=2)

@@ -27,10 +27,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sigmoe._base.errors import InputError, SigmoeWarning
 from sigmoe.estimation import Bounds
-from sigmoe.estimation._regressor import MoERegressor
-from sigmoe.estimation._regressor_memory import Memory, Remembered
-from sigmoe.estimation._regressor_parameters import CONSTRAINTS
 from sigmoe.estimation._sample import Sample
+from sigmoe.estimation.regressor._estimator import MoERegressor
+from sigmoe.estimation.regressor._memory import Memory, Remembered
+from sigmoe.estimation.regressor._parameters import CONSTRAINTS
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample, draw_truth
 
 # Few starts and digits, for speed: the contract depends on neither.
@@ -673,7 +673,7 @@ def test_saved_with_skops_and_read_again(y: np.ndarray, bounds: Any) -> None:
     data = skops.io.dumps(model)
     trusted = skops.io.get_untrusted_types(data=data)
     own = ["sigmoe.estimation._bounds.Bounds"] if bounds != "default" else []
-    assert trusted == [*own, "sigmoe.estimation._regressor.MoERegressor"]
+    assert trusted == [*own, "sigmoe.estimation.regressor._estimator.MoERegressor"]
     again = skops.io.loads(data, trusted=trusted)
     np.testing.assert_array_equal(again.predict(frame), model.predict(frame))
     assert again.measure_ == model.measure_

@@ -14,18 +14,18 @@ from torch import Tensor
 from problems_moe import ARCHITECTURES, name
 from sigmoe._base.errors import InputError
 from sigmoe.estimation import Bounds, default_bounds, fit_least_squares
-from sigmoe.estimation import _selection_starts as starts_module
 from sigmoe.estimation._bounds import coordinate_limits
 from sigmoe.estimation._sample import Sample
-from sigmoe.estimation._selection import SelectionPath, select_by_criterion
-from sigmoe.estimation._selection_criteria import (
+from sigmoe.estimation.selection import _starts as starts_module
+from sigmoe.estimation.selection._criteria import (
     InformationCriteria,
     comparison,
     free_parameters,
     information_criteria,
     judged,
 )
-from sigmoe.estimation._selection_starts import grown_starts
+from sigmoe.estimation.selection._path import SelectionPath, select_by_criterion
+from sigmoe.estimation.selection._starts import grown_starts
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample, draw_truth
 from sigmoe.moe._experts import get_expert
 
@@ -189,7 +189,7 @@ def test_each_criterion_chooses_by_its_own_value(monkeypatch: pytest.MonkeyPatch
     def opposed(objective: float, sample: Sample, architecture: Architecture, n: int):
         return InformationCriteria(0.0, 1, aic=-float(n), bic=float(n))
 
-    monkeypatch.setattr("sigmoe.estimation._selection.judged", opposed)
+    monkeypatch.setattr("sigmoe.estimation.selection._path.judged", opposed)
     for criterion, chosen in (("bic", 1), ("aic", 2)):
         found = select_by_criterion(X, y, SHAPE, [1, 2], criterion, **SMALL)
         assert found.chosen == chosen
@@ -229,7 +229,7 @@ def test_growing_finds_what_random_starts_miss(monkeypatch: pytest.MonkeyPatch) 
             )
         return fit_least_squares(X, y, architecture, n, start, **options)
 
-    monkeypatch.setattr("sigmoe.estimation._selection.fit_least_squares", poor)
+    monkeypatch.setattr("sigmoe.estimation.selection._path.fit_least_squares", poor)
     found = select_by_criterion(X, y, SHAPE, [1, 2], n_starts=1, n_grown=2)
     assert found.chosen == 2
     assert found.best.objective < 0.011

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from problems_moe import ARCHITECTURES, name
-from sigmoe.estimation import _standardise
-from sigmoe.estimation._standardise import (
+from sigmoe.estimation.regressor import _standardise
+from sigmoe.estimation.regressor._standardise import (
     Rows,
     Standardisation,
     carry_over,

@@ -18,11 +18,10 @@ from torch import Tensor
 
 from sigmoe._base.errors import InputError, SigmoeWarning
 from sigmoe.estimation import Bounds, FitResult, fit_least_squares, near_truth_start
-from sigmoe.estimation._blocks import ArrayBlocks, ChunkBlocks, ParquetBlocks
-from sigmoe.estimation._fit_blocks import CONSTRAINTS, fit_blocks
-from sigmoe.estimation._normal_equations import LeastSquares
 from sigmoe.estimation._sample import Sample
-from sigmoe.estimation._streamed import (
+from sigmoe.estimation.blocks._fit import CONSTRAINTS, fit_blocks
+from sigmoe.estimation.blocks._sources import ArrayBlocks, ChunkBlocks, ParquetBlocks
+from sigmoe.estimation.blocks._streamed import (
     GROUP,
     BlockProblem,
     Model,
@@ -33,6 +32,7 @@ from sigmoe.estimation._streamed import (
     grouped,
     summarise,
 )
+from sigmoe.estimation.engine._normal_equations import LeastSquares
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample, draw_truth
 
 MODELS = [
@@ -277,7 +277,7 @@ def test_the_seed_draws_the_rows_of_the_race(monkeypatch: pytest.MonkeyPatch) ->
         seen.append(sample)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sigmoe.estimation._fit_blocks.race", see)
+    monkeypatch.setattr("sigmoe.estimation.blocks._fit.race", see)
     with pytest.raises(KeyboardInterrupt):
         fit_blocks([(X, y)], SMALL, 2, start_rows=50, seed=3)
     assert torch.equal(seen[0].X, X[drawn_rows(150, 50, 3)])
@@ -371,7 +371,7 @@ def test_progress_is_silent_unless_asked_for(capsys: pytest.CaptureFixture[str])
 def test_a_terminal_is_shown_a_bar(monkeypatch: pytest.MonkeyPatch, progress: bool | None) -> None:
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True)
-    monkeypatch.setattr("sigmoe.estimation._checkpoint.Console", lambda **_: terminal)
+    monkeypatch.setattr("sigmoe.estimation.blocks._checkpoint.Console", lambda **_: terminal)
     X, y, _, _ = problem(SMALL)
     fit_blocks([(X, y)], SMALL, 2, n_starts=2, progress=progress)
     shown = screen.getvalue()

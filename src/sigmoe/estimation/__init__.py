@@ -4,36 +4,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sigmoe.estimation._bounds import Bounds, default_bounds
-from sigmoe.estimation._conformal import (
+from sigmoe.estimation._first_order import first_order_fit
+from sigmoe.estimation._fit import fit_least_squares
+from sigmoe.estimation._result import FitResult
+from sigmoe.estimation.engine._normal_equations import NormalEquations, normal_equations
+from sigmoe.estimation.inference._bootstrap import BootstrapIntervals, bootstrap_intervals
+from sigmoe.estimation.inference._conformal import (
     ConformalIntervals,
     SplitConformal,
     conformal_radius,
     least_calibration_size,
     split_conformal,
 )
-from sigmoe.estimation._first_order import first_order_fit
-from sigmoe.estimation._fit import fit_least_squares
-from sigmoe.estimation._inference import (
+from sigmoe.estimation.inference._parameters import (
     ParameterInference,
     parameter_covariance,
     prediction_standard_error,
 )
-from sigmoe.estimation._inference_bootstrap import BootstrapIntervals, bootstrap_intervals
-from sigmoe.estimation._inference_table import ParameterIntervals
-from sigmoe.estimation._merging import merge_atoms
-from sigmoe.estimation._merging_path import MergeLevel, MergePath
-from sigmoe.estimation._merging_plot import plot_merging
-from sigmoe.estimation._normal_equations import NormalEquations, normal_equations
-from sigmoe.estimation._result import FitResult
-from sigmoe.estimation._selection import SelectionPath, select_by_criterion
-from sigmoe.estimation._selection_criteria import InformationCriteria, information_criteria
-from sigmoe.estimation._starts import near_truth_start, random_start
+from sigmoe.estimation.inference._table import ParameterIntervals
+from sigmoe.estimation.selection._criteria import InformationCriteria, information_criteria
+from sigmoe.estimation.selection._merging import merge_atoms
+from sigmoe.estimation.selection._merging_path import MergeLevel, MergePath
+from sigmoe.estimation.selection._merging_plot import plot_merging
+from sigmoe.estimation.selection._path import SelectionPath, select_by_criterion
+from sigmoe.estimation.starts._draw import near_truth_start, random_start
 
 if TYPE_CHECKING:
-    from sigmoe.estimation._blocks import ArrayBlocks, ChunkBlocks, ParquetBlocks
-    from sigmoe.estimation._distributed import DaskBlocks, local_client
-    from sigmoe.estimation._fit_blocks import fit_blocks
-    from sigmoe.estimation._regressor import MoERegressor
+    from sigmoe.estimation.blocks._distributed import DaskBlocks, local_client
+    from sigmoe.estimation.blocks._fit import fit_blocks
+    from sigmoe.estimation.blocks._sources import ArrayBlocks, ChunkBlocks, ParquetBlocks
+    from sigmoe.estimation.regressor._estimator import MoERegressor
 
 __all__ = [
     "ArrayBlocks",
@@ -76,13 +76,13 @@ __all__ = [
 # What needs scikit-learn, polars or rich is imported when it is first used: the workers of a sweep
 # start sooner without.
 _LATER = {
-    "ArrayBlocks": "_blocks",
-    "ChunkBlocks": "_blocks",
-    "DaskBlocks": "_distributed",
-    "MoERegressor": "_regressor",
-    "ParquetBlocks": "_blocks",
-    "fit_blocks": "_fit_blocks",
-    "local_client": "_distributed",
+    "ArrayBlocks": "blocks._sources",
+    "ChunkBlocks": "blocks._sources",
+    "DaskBlocks": "blocks._distributed",
+    "MoERegressor": "regressor._estimator",
+    "ParquetBlocks": "blocks._sources",
+    "fit_blocks": "blocks._fit",
+    "local_client": "blocks._distributed",
 }
 
 

@@ -17,10 +17,10 @@ from sigmoe.estimation._bounds import (
     require_inside,
     resolve_bounds,
 )
-from sigmoe.estimation._levenberg_marquardt import Problem, scaled_gradient
-from sigmoe.estimation._refine import Point
 from sigmoe.estimation._result import FitResult, message_for
 from sigmoe.estimation._sample import Sample
+from sigmoe.estimation.engine._levenberg_marquardt import Problem, scaled_gradient
+from sigmoe.estimation.engine._refine import Point
 from sigmoe.moe import MixingMeasure
 
 _DECAY = (0.9, 0.999)

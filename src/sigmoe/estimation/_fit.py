@@ -19,11 +19,11 @@ from sigmoe.estimation._bounds import (
     require_inside,
     resolve_bounds,
 )
-from sigmoe.estimation._levenberg_marquardt import Callback, Outcome, Settings
-from sigmoe.estimation._race import race
 from sigmoe.estimation._result import FitResult, message_for
 from sigmoe.estimation._sample import Sample
 from sigmoe.estimation._solve import solve
+from sigmoe.estimation.engine._levenberg_marquardt import Callback, Outcome, Settings
+from sigmoe.estimation.starts._race import race
 from sigmoe.moe import Architecture, MixingMeasure
 
 #: Constraints of the numbers a user may pass, with the remedy that goes into the message.

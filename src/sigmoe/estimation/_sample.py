@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from sigmoe._base.arrays import ArrayLike, as_inputs, as_responses, as_weights
-from sigmoe.estimation._levenberg_marquardt import Problem
-from sigmoe.estimation._normal_equations import LeastSquares
-from sigmoe.estimation._penalty import Ridge
+from sigmoe.estimation.engine._levenberg_marquardt import Problem
+from sigmoe.estimation.engine._normal_equations import LeastSquares
+from sigmoe.estimation.engine._penalty import Ridge
 from sigmoe.moe import Architecture
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sigmoe.estimation._bounds import Bounds, coordinate_limits
-from sigmoe.estimation._levenberg_marquardt import Callback, Outcome, Settings, minimise
 from sigmoe.estimation._sample import Sample
+from sigmoe.estimation.engine._levenberg_marquardt import Callback, Outcome, Settings, minimise
 from sigmoe.moe import MixingMeasure
 
 

@@ -24,7 +24,7 @@ from sigmoe.estimation import (
     near_truth_start,
 )
 from sigmoe.estimation._result import CONVERGED
-from sigmoe.estimation._starts import projected
+from sigmoe.estimation.starts._draw import projected
 from sigmoe.lab._cost import cost
 from sigmoe.lab._engine import Row, Work
 from sigmoe.lab._measures import architecture_of, flatten, truth_of, unflatten

@@ -1,0 +1,1 @@
+"""Fits of rows that do not fit into memory, or lie on several machines."""

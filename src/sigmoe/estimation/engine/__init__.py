@@ -1,0 +1,1 @@
+"""Least squares of mixtures as raw tensors: normal equations and Levenberg-Marquardt."""

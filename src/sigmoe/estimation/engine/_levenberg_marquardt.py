@@ -1,0 +1,276 @@
+"""Levenberg-Marquardt in a box on J'J, with quasi-Newton steps between factorisations.
+
+One iteration forms the normal equations once, finds a damping whose step lowers the objective
+(each trial costs a factorisation and a gradient, an eighth of the iteration), and then takes
+cheap steps with the same matrix (module ``_refine``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import inf, isfinite
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sigmoe.estimation.engine._box import (
+    DampedSystem,
+    box_step,
+    free_coordinates,
+    predicted_decrease,
+)
+from sigmoe.estimation.engine._refine import Point, ValueAndGradient, refine
+
+#: Called after each iteration with the number of iterations so far and the objective.
+Callback = Callable[[int, float], object]
+
+_LEAST_GAIN = 1e-4
+_DAMPING_RANGE = (1e-12, 1e12)
+#: Scales below this share of the largest are raised to it: a dead expert has zero columns.
+_SCALE_FLOOR = 1e-8
+#: Residuals below this share of the responses are rounding.
+_ROUNDING = 1e-14
+_SMALL_IN_A_ROW = 2
+
+
+class Problem(Protocol):
+    """What fits ask of a least squares problem; theta has the problem's own shape."""
+
+    def objective(self, theta: Tensor) -> float:
+        """Return what is minimised."""
+
+    def gradient(self, theta: Tensor) -> tuple[float, Tensor]:
+        """Return the objective and its gradient of shape (p,)."""
+
+    def curvature(self, theta: Tensor) -> Tensor:
+        """Return J'J / n of shape (p, p), or an estimate of it, symmetric and not negative."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """When to stop and how to move."""
+
+    max_iterations: int = 200
+    gradient_tolerance: float = 1e-8
+    relative_tolerance: float = 1e-8
+    step_tolerance: float = 1e-12
+    refinements: int = 12
+    damping: float = 1e-3
+
+
+@dataclass(frozen=True)
+class State:
+    """All that the solver carries from one iteration to the next.
+
+    Attributes
+    ----------
+    point : Point
+    scale : Tensor of shape (p,)
+        Running maximum of the diagonal of J'J / n.
+    damping, growth : float
+        The damping of the next step, and what a refusal multiplies it by.
+    small : int
+        Small decreases in a row.
+    history : tuple of float
+        Objective at the start and after each iteration so far.
+    """
+
+    point: Point
+    scale: Tensor
+    damping: float
+    growth: float = 2.0
+    small: int = 0
+    history: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the solver found.
+
+    Attributes
+    ----------
+    theta : Tensor
+        In the shape of the start; finite, inside the box.
+    objective : float
+    status : {"gradient", "decrease", "step", "iterations", "stalled"}
+    n_iterations : int
+        Matrices formed.
+    gradient_norm : float
+        Largest cosine between the residual and a free column of the Jacobian, see
+        ``scaled_gradient``.
+    history : tuple of float
+        Objective at the start and after each iteration; never increases.
+    """
+
+    theta: Tensor
+    objective: float
+    status: str
+    n_iterations: int
+    gradient_norm: float
+    history: tuple[float, ...]
+
+
+def minimise(
+    problem: Problem,
+    start: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    response_scale: float,
+    settings: Settings,
+    callback: Callback | None = None,
+    resume: State | None = None,
+    record: Callable[[State], object] | None = None,
+) -> Outcome:
+    """Minimise the mean squared residual over a box.
+
+    Parameters
+    ----------
+    problem : Problem
+    start : Tensor
+        Any shape with p elements, inside the box.
+    lower, upper : Tensor of shape (p,)
+        May be infinite.
+    response_scale : float
+        Root mean square of the responses; residuals below 1e-14 of it count as zero.
+    settings : Settings
+    callback : callable, optional
+    resume : State, optional
+        Go on from here, exactly as the run that recorded it would have; only the shape of
+        ``start`` matters then.
+    record : callable, optional
+        Called with the state after each iteration that another one follows, before ``callback``.
+    """
+
+    def evaluate(theta: Tensor) -> tuple[float, Tensor]:
+        return problem.gradient(theta.view(start.shape))
+
+    state = _first_state(evaluate, start.flatten(), settings) if resume is None else resume
+    status, norm, iterations = "iterations", inf, len(state.history) - 1
+    if not (isfinite(state.point.objective) and bool(torch.isfinite(state.point.gradient).all())):
+        return Outcome(start.clone(), state.point.objective, "stalled", 0, norm, state.history)
+    while iterations < settings.max_iterations:
+        matrix = problem.curvature(state.point.theta.view(start.shape))
+        iterations += 1
+        state = replace(state, scale=torch.maximum(state.scale, matrix.diagonal()))
+        norm = scaled_gradient(state.point, state.scale, lower, upper, response_scale)
+        if norm <= settings.gradient_tolerance:
+            status = "gradient"
+            break
+        new = iterate(state, matrix, evaluate, lower, upper, settings.refinements)
+        if isinstance(new, float):
+            # No step descends. If the last one left the objective as it was, this is a minimum at
+            # the resolution of the tolerance (kinked experts have minima without zero gradient).
+            flat = abs(new) <= settings.relative_tolerance * state.point.objective
+            status = "decrease" if flat else "stalled"
+            break
+        small, status = _progress(state, new, settings)
+        state = replace(new, small=small, history=(*state.history, new.point.objective))
+        if record is not None and status == "iterations":
+            record(state)
+        if callback is not None:
+            callback(iterations, state.point.objective)
+        if status != "iterations":
+            break
+    norm = scaled_gradient(state.point, state.scale, lower, upper, response_scale)
+    theta = state.point.theta.view(start.shape)
+    return Outcome(theta, state.point.objective, status, iterations, norm, state.history)
+
+
+def _first_state(evaluate: ValueAndGradient, theta: Tensor, settings: Settings) -> State:
+    objective, gradient = evaluate(theta)
+    point = Point(theta, objective, gradient)
+    return State(point, torch.zeros_like(theta), settings.damping, history=(objective,))
+
+
+def iterate(
+    state: State,
+    matrix: Tensor,
+    evaluate: ValueAndGradient,
+    lower: Tensor,
+    upper: Tensor,
+    refinements: int,
+) -> State | float:
+    """Return the state after one damped step and its refinement, or what ``descend`` says."""
+    found = descend(state, matrix, evaluate, lower, upper)
+    if isinstance(found, float) or refinements == 0:
+        return found
+    inside = (found.point.theta > lower) & (found.point.theta < upper)
+    system = DampedSystem(matrix, found.damping, floored(found.scale), inside)
+    if not system.usable:
+        return found
+    point = refine(evaluate, state.point, found.point, system, lower, upper, refinements)
+    return replace(found, point=point)
+
+
+def descend(
+    state: State,
+    matrix: Tensor,
+    evaluate: ValueAndGradient,
+    lower: Tensor,
+    upper: Tensor,
+) -> State | float:
+    """Return the state after a damped step that lowers the objective as promised.
+
+    If there is none, return by how much the last, shortest step changed the objective.
+
+    The damping follows the gain ratio, decrease over predicted decrease of the step as projected
+    on the box: a good step divides it by up to 3, each refused one multiplies it by 2, 4, 8, ...
+    (Nielsen's rule). The matrix is reused between trials.
+    """
+    theta, objective, gradient = state.point.theta, state.point.objective, state.point.gradient
+    scale = floored(state.scale)
+    damping, growth, change = state.damping, state.growth, inf
+    while damping <= _DAMPING_RANGE[1]:
+        step = box_step(matrix, gradient, damping, scale, theta, lower, upper)
+        promised = 0.0 if step is None else predicted_decrease(matrix, gradient, step)
+        if step is not None and promised > 0:
+            new_objective, new_gradient = evaluate(theta + step)
+            change = new_objective - objective
+            gain = -change / promised
+            if isfinite(gain) and gain > _LEAST_GAIN and bool(torch.isfinite(new_gradient).all()):
+                damping = max(damping * max(1 / 3, 1 - (2 * gain - 1) ** 3), _DAMPING_RANGE[0])
+                point = Point(theta + step, new_objective, new_gradient)
+                return replace(state, point=point, damping=damping, growth=2.0)
+        damping *= growth
+        growth *= 2.0
+    return change
+
+
+def scaled_gradient(
+    point: Point, scale: Tensor, lower: Tensor, upper: Tensor, response_scale: float
+) -> float:
+    """Return the largest cosine between the residual and a free column of the Jacobian.
+
+    Columns are measured by ``scale``, the (running maximum of the) diagonal of J'J / n. The cosine
+    does not change with the units of the responses or of a parameter; it is zero at a stationary
+    point of the bounded problem.
+    """
+    free = free_coordinates(point.theta, point.gradient, lower, upper)
+    size = point.objective**0.5
+    if size <= _ROUNDING * response_scale:
+        # An exact fit: what is left of the residual is rounding, and so is its direction.
+        return 0.0
+    cosine = 0.5 * point.gradient.abs() / floored(scale).sqrt() / size
+    return float((cosine * free).max())
+
+
+def floored(scale: Tensor) -> Tensor:
+    """Return the scale with its small entries raised, positive everywhere."""
+    largest = float(scale.max())
+    return scale.clamp_min(_SCALE_FLOOR * largest if largest > 0 else 1.0)
+
+
+def _progress(old: State, new: State, settings: Settings) -> tuple[int, str]:
+    """Return how many small decreases came in a row, and the status."""
+    decrease = old.point.objective - new.point.objective
+    small = old.small + 1 if decrease <= settings.relative_tolerance * old.point.objective else 0
+    # One small decrease may only mean that the damping was large.
+    if small >= _SMALL_IN_A_ROW:
+        return small, "decrease"
+    scale = floored(new.scale).sqrt()
+    moved = float(((new.point.theta - old.point.theta) * scale).norm())
+    if moved <= settings.step_tolerance * float((old.point.theta * scale).norm()):
+        return small, "step"
+    return small, "iterations"

@@ -1,0 +1,382 @@
+"""Objective, gradient and normal equations of least squares, chunk by chunk (eqs. (6), (49)).
+
+Everything is in canonical coordinates theta of shape (N, parameters of an atom): see
+``MixingMeasure.coordinates``. The n x p Jacobian is never formed: J'J is gathered from weighted
+moments of the monomials of degree at most 4 (module ``_layout``), so that memory is the data plus
+one chunk and an iteration costs little more than its matrix products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sigmoe._base.arrays import ArrayLike, as_inputs, as_responses, as_weights
+from sigmoe._base.errors import invalid
+from sigmoe.estimation.engine._layout import Layout, layout
+from sigmoe.moe import Architecture, MixingMeasure
+from sigmoe.moe._monomials import count_monomials, monomials
+
+#: Samples in a chunk on a CPU: enough for full speed of the matrix products.
+CHUNK = 2048
+#: ... and in a pass without J'J.
+LIGHT_CHUNK = 8192
+#: Rows a parameter from which the steps of a fit take their J'J.
+CURVATURE_ROWS = 16
+#: ... but never from fewer rows than this: small samples are quick, and fits of them that are the
+#: same up to rounding (weights in place of repeated rows) should take the same path.
+CURVATURE_LEAST = 8192
+#: Most numbers in a chunk's monomials (16 MiB); large dimensions get shorter chunks.
+_CHUNK_NUMBERS = 2**21
+#: A GPU wants larger matrix products (256 MiB).
+_CHUNK_NUMBERS_GPU = 2**25
+
+
+@dataclass(frozen=True)
+class NormalEquations:
+    """Normal equations of least squares at a mixing measure.
+
+    Attributes
+    ----------
+    matrix : Tensor of shape (p, p), float64
+        J'J / n with J the Jacobian of the prediction in canonical coordinates, atom by atom.
+    gradient : Tensor of shape (p,), float64
+        Gradient of the objective, 2 J'(f - y) / n.
+    objective : float
+        Mean squared residual, summed over the columns of the response.
+    """
+
+    matrix: Tensor
+    gradient: Tensor
+    objective: float
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The coordinates as a pass uses them: coefficients of graded monomials, and scales.
+
+    Shapes: ``score`` (N, monomials of the score's degree), ``ridge`` (N, m, 1 + d), ``scale``
+    (N, m, 1).
+    """
+
+    score: Tensor
+    ridge: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True)
+class Forward:
+    """One chunk's prediction and what its derivatives need; samples last."""
+
+    monomials: Tensor
+    weights: Tensor
+    ridge: Tensor
+    values: Tensor
+    prediction: Tensor
+
+
+class LeastSquares:
+    """The least squares problem of one sample: raw tensors in, raw tensors out.
+
+    Parameters
+    ----------
+    X : Tensor of shape (n, d), float64
+    y : Tensor of shape (n,) or (n, m), float64
+    architecture : Architecture
+    n_experts : int
+    chunk : int, optional
+        Samples in a chunk; results do not depend on it beyond rounding.
+    sample_weight : Tensor of shape (n,), float64, optional
+        Non-negative, not all zero; means become weighted means. A weight of k counts a row k
+        times.
+    """
+
+    def __init__(
+        self,
+        X: Tensor,
+        y: Tensor,
+        architecture: Architecture,
+        n_experts: int,
+        chunk: int | None = None,
+        sample_weight: Tensor | None = None,
+    ) -> None:
+        self.layout = layout(architecture, n_experts)
+        self.Xt = X.T.contiguous()
+        self.Yt = y.reshape(len(X), architecture.n_columns).T.contiguous()
+        self.n = len(X)
+        self.total_weight = float(self.n if sample_weight is None else sample_weight.sum())
+        self._root_weight = None if sample_weight is None else sample_weight.sqrt()
+        self.device = X.device
+        rows = count_monomials(architecture.dim, self.layout.moment_degree)
+        longest = chunk or _chunk_length(rows, X.device)
+        self.chunk = _equal_chunks(self.n, longest)
+        # The cheap passes need few monomials: longer chunks in the same memory cost fewer calls.
+        light_rows = self.layout.forward_rows
+        longest_light = min(longest * rows // light_rows, max(longest, LIGHT_CHUNK))
+        self.light_chunk = _equal_chunks(self.n, longest_light)
+        self._monomials = X.new_empty(max(rows * self.chunk, light_rows * self.light_chunk))
+        self._products = X.new_empty((n_experts**2, self.chunk))
+        self._score_rows = self.layout.score_rows.to(X.device)
+        self._ridge_rows = self.layout.ridge_rows.to(X.device)
+        self._index = self.layout.index.to(X.device)
+        self._part: LeastSquares | None = None
+
+    def objective(self, theta: Tensor) -> float:
+        """Return the mean squared residual, summed over columns; the cheapest pass."""
+        parameters = self._parameters(theta)
+        total = theta.new_zeros(())
+        for columns in self._chunks(self.light_chunk):
+            residual = self._residual(self._forward(parameters, columns), columns)
+            total += residual.square().sum()
+        return float(total) / self.total_weight
+
+    def gradient(self, theta: Tensor) -> tuple[float, Tensor]:
+        """Return the objective and its gradient of shape (p,), without J'J."""
+        parameters = self._parameters(theta)
+        total = theta.new_zeros(())
+        adjoint = _Adjoint(self.layout, theta)
+        for columns in self._chunks(self.light_chunk):
+            forward = self._forward(parameters, columns)
+            residual = self._residual(forward, columns)
+            total += residual.square().sum()
+            adjoint.add(self._factors(parameters, forward, columns), forward.monomials, residual)
+        gradient = adjoint.collect(self._score_rows, self._ridge_rows)
+        return float(total) / self.total_weight, gradient * (2.0 / self.total_weight)
+
+    def matrix(self, theta: Tensor) -> Tensor:
+        """Return J'J / n of shape (p, p); the costly pass."""
+        parameters = self._parameters(theta)
+        moments = theta.new_zeros(self.layout.n_moments)
+        for columns in self._chunks(self.chunk):
+            forward = self._forward(parameters, columns, self.layout.moment_degree)
+            factors = self._factors(parameters, forward, columns)
+            self._add_moments(moments, factors, forward.monomials)
+        moments /= self.total_weight
+        # index_select is several times faster than take here.
+        return moments.index_select(0, self._index).view(theta.numel(), theta.numel())
+
+    def normal_equations(self, theta: Tensor) -> NormalEquations:
+        """Return J'J / n with the gradient and the objective."""
+        objective, gradient = self.gradient(theta)
+        return NormalEquations(self.matrix(theta), gradient, objective)
+
+    def curvature(self, theta: Tensor) -> Tensor:
+        """Return J'J / n, estimated from a random part of a sample with many rows a parameter.
+
+        The matrix only shapes the steps of a fit, which are judged by the objective and gradient
+        of the whole sample. From r rows a parameter its eigenvalues are right to within a factor
+        of about (1 + r^(-1/2))^2, which costs a few more of the cheap passes.
+        """
+        if self._part is None:
+            chosen = curvature_rows(self.n, theta.numel())
+            if chosen is None:
+                return self.matrix(theta)
+            self._part = self._chosen_part(chosen.to(self.device))
+        return self._part.matrix(theta)
+
+    def _chosen_part(self, chosen: Tensor) -> LeastSquares:
+        weight = None if self._root_weight is None else self._root_weight[chosen].square()
+        architecture, n_experts = self.layout.architecture, self.layout.n_experts
+        X, y = self.Xt[:, chosen].T, self.Yt[:, chosen].T
+        return LeastSquares(X, y, architecture, n_experts, sample_weight=weight)
+
+    def _chunks(self, length: int) -> Iterator[slice]:
+        for start in range(0, self.n, length):
+            yield slice(start, min(start + length, self.n))
+
+    def _parameters(self, theta: Tensor) -> Parameters:
+        shape = self.layout.architecture
+        g, width = shape.n_score_coefficients, shape.dim + 1
+        score = theta.new_zeros((len(theta), self.layout.forward_rows))
+        score[:, self._score_rows] = theta[:, :g]
+        eta = theta[:, g:].reshape(len(theta), shape.n_columns, shape.n_expert_parameters)
+        ridge = torch.empty_like(eta[..., :width])
+        ridge[..., self._ridge_rows] = eta[..., :width]
+        return Parameters(score, ridge, eta[..., width:])
+
+    def _forward(
+        self, parameters: Parameters, columns: slice, degree: int | None = None
+    ) -> Forward:
+        design = self.layout
+        inputs = self.Xt[:, columns]
+        degree = design.score_degree if degree is None else degree
+        count = count_monomials(len(inputs), degree)
+        memory = self._monomials[: count * inputs.shape[1]].view(count, -1)
+        powers = monomials(inputs, degree, out=memory)
+        weights = design.gate.weights(parameters.score @ powers[: design.forward_rows])
+        ridge = parameters.ridge @ powers[: len(self._ridge_rows)]
+        values = design.expert.value(ridge)
+        if design.expert.scaled:
+            values = values * parameters.scale
+        prediction = (weights.unsqueeze(1) * values).sum(0)
+        return Forward(powers, weights, ridge, values, prediction)
+
+    def _residual(self, forward: Forward, columns: slice) -> Tensor:
+        """Return f - y, times the root of the weight, shape (m, chunk)."""
+        residual = forward.prediction - self.Yt[:, columns]
+        return residual if self._root_weight is None else residual * self._root_weight[columns]
+
+    def _factors(
+        self, parameters: Parameters, forward: Forward, columns: slice
+    ) -> dict[str, Tensor]:
+        """Return the factors u, v and l of the derivatives, each of shape (N, m, chunk).
+
+        Each carries the root of the sample's weight.
+        """
+        design = self.layout
+        weights = forward.weights.unsqueeze(1)
+        u = design.gate.sensitivity(forward.weights, forward.values, forward.prediction)
+        if self._root_weight is not None:
+            root = self._root_weight[columns]
+            weights, u = weights * root, u * root
+        slope = weights * design.expert.slope(forward.ridge)
+        if not design.expert.scaled:
+            return {"u": u, "v": slope}
+        unscaled = weights * design.expert.value(forward.ridge)
+        return {"u": u, "v": slope * parameters.scale, "l": unscaled}
+
+    def _add_moments(self, moments: Tensor, factors: dict[str, Tensor], powers: Tensor) -> None:
+        segments = self.layout.segments
+        per_column = (len(segments) - 1) // self.layout.architecture.n_columns
+        for position, segment in enumerate(segments):
+            # The first family, gate-gate, sums over the columns; the others have one each.
+            column = (position - 1) // per_column
+            columns = slice(None) if position == 0 else slice(column, column + 1)
+            left, right = factors[segment.left][:, columns], factors[segment.right][:, columns]
+            products = self._products[: segment.pairs, : powers.shape[1]]
+            if segment.left == segment.right:
+                _unordered_products(left, products)
+            else:
+                _ordered_products(left, right, products)
+            block = moments[segment.start : segment.stop].view(segment.monomials, segment.pairs)
+            block.addmm_(powers[: segment.monomials], products.T)
+
+
+class _Adjoint:
+    """Accumulates J' residual over chunks."""
+
+    def __init__(self, design: Layout, theta: Tensor) -> None:
+        n_experts, columns = len(theta), design.architecture.n_columns
+        self.score = theta.new_zeros((n_experts, design.forward_rows))
+        self.ridge = theta.new_zeros((n_experts * columns, design.architecture.dim + 1))
+        self.scale = theta.new_zeros((n_experts, columns, 1))
+        self.scaled = design.expert.scaled
+
+    def add(self, factors: dict[str, Tensor], powers: Tensor, residual: Tensor) -> None:
+        """Add one chunk; residual has shape (m, chunk)."""
+        self.score.addmm_((factors["u"] * residual).sum(1), powers[: self.score.shape[1]].T)
+        slope = (factors["v"] * residual).flatten(0, 1)
+        self.ridge.addmm_(slope, powers[: self.ridge.shape[1]].T)
+        if self.scaled:
+            self.scale += (factors["l"] * residual).sum(-1, keepdim=True)
+
+    def collect(self, score_rows: Tensor, ridge_rows: Tensor) -> Tensor:
+        """Return the sums in the order of the coordinates, shape (p,)."""
+        n_experts, columns = self.scale.shape[:2]
+        expert = self.ridge[:, ridge_rows].view(n_experts, columns, -1)
+        if self.scaled:
+            expert = torch.cat([expert, self.scale], -1)
+        return torch.cat([self.score[:, score_rows], expert.flatten(1)], 1).flatten()
+
+
+def curvature_rows(n: int, n_parameters: int) -> Tensor | None:
+    """Return which of n rows steps take their J'J from, ascending; None for all of them.
+
+    Time and memory do not grow with n: the rows may lie elsewhere (module ``blocks._streamed``).
+    """
+    wanted = max(CURVATURE_ROWS * n_parameters, CURVATURE_LEAST)
+    if n <= 2 * wanted:
+        return None
+    chosen = np.random.default_rng(0).choice(n, wanted, replace=False, shuffle=False)
+    return torch.from_numpy(np.sort(chosen))
+
+
+def _chunk_length(rows: int, device: torch.device) -> int:
+    if device.type == "cpu":
+        return max(64, min(CHUNK, _CHUNK_NUMBERS // rows))
+    return max(CHUNK, _CHUNK_NUMBERS_GPU // rows)
+
+
+def _equal_chunks(n: int, longest: int) -> int:
+    """Return a chunk length that leaves no short last chunk, which would waste speed."""
+    return ceil(n / ceil(n / longest))
+
+
+def _unordered_products(factor: Tensor, out: Tensor) -> None:
+    """Write sum_k factor_ik factor_jk for i <= j; factor (N, m, chunk), out (pairs, chunk)."""
+    n_experts, columns = factor.shape[:2]
+    row = 0
+    for i in range(n_experts):
+        block = out[row : row + n_experts - i]
+        torch.mul(factor[i:, 0], factor[i, 0], out=block)
+        for k in range(1, columns):
+            block.addcmul_(factor[i:, k], factor[i, k])
+        row += n_experts - i
+
+
+def _ordered_products(left: Tensor, right: Tensor, out: Tensor) -> None:
+    """Write left_i right_j for all i, j; factors (N, 1, chunk), out (N^2, chunk)."""
+    shape = (len(left), len(right), out.shape[-1])
+    torch.mul(
+        left,
+        right.squeeze(1),
+        out=out.view(shape) if out.is_contiguous() else out.unflatten(0, shape[:2]),
+    )
+
+
+def normal_equations(
+    measure: MixingMeasure,
+    X: ArrayLike,
+    y: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+) -> NormalEquations:
+    """Return the normal equations of least squares at a mixing measure (eqs. (6), (49)).
+
+    Parameters
+    ----------
+    measure : MixingMeasure
+        Without batch axes; N atoms of g + m q parameters each, p = N (g + m q).
+    X : array_like of shape (n, d)
+        Inputs.
+    y : array_like of shape (n,) or (n, m), optional
+        Responses; left out, the measure's own predictions stand in for them, so that gradient and
+        objective are zero and the matrix is the Fisher information times the noise variance.
+    sample_weight : array_like of shape (n,), optional
+        Non-negative weights, not all zero; all means over samples become weighted means.
+
+    Returns
+    -------
+    NormalEquations
+        matrix J'J / n of shape (p, p), gradient of shape (p,), objective.
+
+    Raises
+    ------
+    InputError
+        For wrong shapes, NaN or infinity, or weights that are negative or all zero.
+
+    Examples
+    --------
+    >>> from sigmoe.moe import Architecture, draw_sample, draw_truth
+    >>> truth = draw_truth(Architecture(expert="tanh", dim=2), 3, seed=0)
+    >>> X, y = draw_sample(truth, 100, seed=0)
+    >>> normal_equations(truth, X, y).matrix.shape
+    torch.Size([27, 27])
+    """
+    architecture = measure.architecture
+    if measure.batch_shape:
+        raise invalid(
+            "measure",
+            "a single measure",
+            f"batch shape {measure.batch_shape}",
+            "Take one with measure[k].",
+        )
+    X = as_inputs(X, architecture.dim)
+    responses = measure.predict(X) if y is None else as_responses(y, len(X), architecture.n_outputs)
+    weights = None if sample_weight is None else as_weights(sample_weight, len(X)).to(X.device)
+    problem = LeastSquares(X, responses, architecture, measure.n_experts, sample_weight=weights)
+    return problem.normal_equations(measure.coordinates)

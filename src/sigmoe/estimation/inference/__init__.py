@@ -1,0 +1,1 @@
+"""How far an estimate can be trusted: standard errors, intervals, bootstrap, conformal."""

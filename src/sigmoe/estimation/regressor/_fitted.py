@@ -1,0 +1,205 @@
+"""The fitted side of the estimator: what it stores, and what can be asked of it."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+
+from sigmoe._base.arrays import ArrayLike
+from sigmoe.estimation.regressor._memory import Memory
+from sigmoe.estimation.regressor._standardise import Array, Standardisation, in_units
+from sigmoe.estimation.regressor._steps import Ending, State
+from sigmoe.estimation.regressor._tables import as_features
+from sigmoe.moe import Architecture, MixingMeasure
+
+
+class Decomposition(NamedTuple):
+    """A prediction in parts: it is ``contributions.sum(axis=1) + intercept``.
+
+    Attributes
+    ----------
+    contributions : array of shape (n, N) or (n, N, m)
+        Gate times expert, for each row and expert, in the units of the responses.
+    intercept : float or array of shape (m,)
+    """
+
+    contributions: Array
+    intercept: float | Array
+
+
+class FittedMixture:
+    """A fitted mixture as plain arrays, numbers and strings, which any file format can hold."""
+
+    _names: tuple[str, str, str]
+    coordinates_: Array
+    input_centre_: Array
+    input_scale_: Array
+    constant_features_: npt.NDArray[np.bool_]
+    intercept_: float | Array
+    response_scale_: float | Array
+    curvature_: Array
+    slope_: Array
+    total_weight_: float
+    objective_: float
+    status_: str
+    message_: str
+    n_iter_: int
+    converged_: bool
+    active_bounds_: tuple[str, ...]
+    start_objectives_: Array
+    n_starts_agreed_: int
+    n_samples_seen_: int
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Return predictions at the rows of X.
+
+        Parameters
+        ----------
+        X : array_like or frame of shape (n, d)
+
+        Returns
+        -------
+        array of shape (n,) or (n, m), float64
+        """
+        contributions, intercept = self.decompose(X)
+        prediction: Array = contributions.sum(axis=1) + intercept
+        return prediction
+
+    def decompose(self, X: ArrayLike) -> Decomposition:
+        """Return what each expert contributes to each prediction.
+
+        Parameters
+        ----------
+        X : array_like or frame of shape (n, d)
+
+        Returns
+        -------
+        Decomposition
+            ``contributions`` of shape (n, N) or (n, N, m), and ``intercept``; the prediction is
+            ``contributions.sum(axis=1) + intercept`` to the last bit.
+        """
+        z, measure = self._inputs(X), self._measure()
+        weights, experts = measure.gates(z).numpy(), measure.experts(z).numpy()
+        weights = weights.reshape(weights.shape + (1,) * (experts.ndim - 2))
+        return Decomposition(weights * (experts * self.response_scale_), self.intercept_)
+
+    def gates(self, X: ArrayLike) -> Array:
+        """Return the weights that the gates give to each expert.
+
+        Parameters
+        ----------
+        X : array_like or frame of shape (n, d)
+
+        Returns
+        -------
+        array of shape (n, N)
+            Between 0 and 1; they sum to 1 for softmax gates.
+        """
+        z = self._inputs(X)
+        weights: Array = self._measure().gates(z).numpy()
+        return weights
+
+    def experts(self, X: ArrayLike) -> Array:
+        """Return what each expert says where it speaks alone, beside the intercept.
+
+        Parameters
+        ----------
+        X : array_like or frame of shape (n, d)
+
+        Returns
+        -------
+        array of shape (n, N) or (n, N, m)
+            In the units of the responses.
+        """
+        z = self._inputs(X)
+        values: Array = self._measure().experts(z).numpy()
+        return values * self.response_scale_
+
+    @property
+    def architecture_(self) -> Architecture:
+        """Return gate, score, expert and dimensions of the fitted model."""
+        check_is_fitted(self)
+        gate, score, expert = self._names
+        columns = np.shape(self.intercept_)
+        outputs = columns[0] if columns else None
+        return Architecture(gate, score, expert, len(self.input_centre_), outputs)
+
+    @property
+    def measure_(self) -> MixingMeasure:
+        """Return the mixture f in the units of the table.
+
+        Predictions are ``intercept_ + measure_scale_ * measure_.predict(X)``.
+        """
+        return in_units(self._measure(), self._standardisation())[0]
+
+    @property
+    def measure_scale_(self) -> float | Array:
+        """Return the scale of the responses that ``measure_`` leaves out.
+
+        It is 1 but for experts that cannot take it up, such as tanh and GELU.
+        """
+        return _plain(in_units(self._measure(), self._standardisation())[1])
+
+    def _measure(self) -> MixingMeasure:
+        """Return the mixture in standardised units."""
+        return MixingMeasure.from_coordinates(self.architecture_, torch.tensor(self.coordinates_))
+
+    def _standardisation(self) -> Standardisation:
+        return Standardisation(
+            self.input_centre_,
+            self.input_scale_,
+            self.constant_features_,
+            np.asarray(self.intercept_),
+            np.asarray(self.response_scale_),
+        )
+
+    def _inputs(self, X: ArrayLike) -> Array:
+        check_is_fitted(self)
+        return self._standardisation().inputs(as_features(self, X))
+
+    def _state(self) -> State | None:
+        """Return what ``_keep`` stored, None before the first fit."""
+        if not hasattr(self, "coordinates_"):
+            return None
+        measure = self._measure()
+        memory = Memory(
+            measure.coordinates.flatten(),
+            torch.tensor(self.curvature_),
+            torch.tensor(self.slope_),
+            self.objective_ * self.total_weight_,
+            self.total_weight_,
+        )
+        return State(measure, self._standardisation(), memory)
+
+    def _keep(self, state: State, ending: Ending) -> Self:
+        """Store a state and how it came about; warn if it did not converge."""
+        measure, units, memory = state.measure, state.standardisation, state.memory
+        architecture = measure.architecture
+        self._names = (architecture.gate, architecture.score, architecture.expert)
+        self.coordinates_ = measure.coordinates.numpy()
+        self.input_centre_, self.input_scale_ = units.input_centre, units.input_scale
+        self.constant_features_ = units.constant
+        self.intercept_ = _plain(units.response_centre)
+        self.response_scale_ = _plain(units.response_scale)
+        self.curvature_, self.slope_ = memory.matrix.numpy(), memory.gradient.numpy()
+        self.total_weight_, self.objective_ = memory.weight, ending.objective
+        self.status_, self.message_ = ending.status, ending.message
+        self.n_iter_, self.converged_ = ending.n_iterations, ending.converged
+        self.active_bounds_ = ending.active_bounds
+        self.start_objectives_ = np.array(ending.start_objectives)
+        self.n_starts_agreed_ = ending.n_agreed
+        if not ending.converged:
+            # Seen from the line that called fit or partial_fit.
+            warnings.warn(ending.message, ConvergenceWarning, stacklevel=4)
+        return self
+
+
+def _plain(value: Array) -> float | Array:
+    """Return an array without axes as a number."""
+    return float(value) if value.ndim == 0 else value

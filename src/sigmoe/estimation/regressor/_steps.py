@@ -1,0 +1,175 @@
+"""What the estimator does to standardised tables: fit one, or take a batch into an estimate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sigmoe._base.errors import invalid
+from sigmoe._base.seeds import Seed
+from sigmoe.estimation._bounds import coordinate_limits, describe_active
+from sigmoe.estimation._fit import fit_least_squares
+from sigmoe.estimation._result import CONVERGED, message_for
+from sigmoe.estimation._sample import Sample
+from sigmoe.estimation.engine._levenberg_marquardt import Settings, minimise
+from sigmoe.estimation.regressor._memory import Memory, Remembered, total_weight
+from sigmoe.estimation.regressor._parameters import box_of
+from sigmoe.estimation.regressor._standardise import Rows, Standardisation, without_constants
+from sigmoe.estimation.starts._draw import projected
+from sigmoe.moe import Architecture, MixingMeasure
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a later batch or a warm start needs of what came before.
+
+    Attributes
+    ----------
+    measure : MixingMeasure
+        In standardised units, without effect of the constant columns.
+    standardisation : Standardisation
+    memory : Memory
+        Of the rows so far, around the measure.
+    """
+
+    measure: MixingMeasure
+    standardisation: Standardisation
+    memory: Memory
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a fit, or the work on a batch, ended.
+
+    Attributes
+    ----------
+    objective : float
+        Mean squared residual over the rows so far, in standardised units, summed over responses.
+    status, message : str
+        As in ``FitResult``.
+    n_iterations : int
+    active_bounds : tuple of str
+    start_objectives : tuple of float
+        What was minimised, where each start ended.
+    n_agreed : int
+        As in ``FitResult``.
+    """
+
+    objective: float
+    status: str
+    message: str
+    n_iterations: int
+    active_bounds: tuple[str, ...]
+    start_objectives: tuple[float, ...]
+    n_agreed: int
+
+    @property
+    def converged(self) -> bool:
+        """Return whether a convergence test was met."""
+        return self.status in CONVERGED
+
+
+def require_same(before: State, architecture: Architecture, n_experts: int) -> None:
+    """Raise InputError unless a fit goes on with the model that it began with."""
+    old, new = before.measure.architecture, architecture
+    pairs = {
+        "n_experts": (before.measure.n_experts, n_experts),
+        "gate": (old.gate, new.gate),
+        "score": (old.score, new.score),
+        "expert": (old.expert, new.expert),
+        "the number of responses": (old.n_outputs, new.n_outputs),
+    }
+    for name, (was, now) in pairs.items():
+        if was != now:
+            remedy = "Begin anew with sklearn.base.clone(estimator)."
+            raise invalid(name, f"{was!r}, as in the fit that goes on", now, remedy)
+
+
+def fit_rows(
+    rows: Rows,
+    standardisation: Standardisation,
+    architecture: Architecture,
+    parameters: dict[str, Any],
+    seed: Seed,
+    start: MixingMeasure | None,
+) -> tuple[State, Ending]:
+    """Fit a table by least squares, from random starts or a given one."""
+    sample = _sample(rows, standardisation, architecture)
+    box = box_of(parameters["bounds"], sample)
+    result = fit_least_squares(
+        sample.X,
+        sample.y,
+        architecture,
+        parameters["n_experts"],
+        "random" if start is None else projected(start, box),
+        n_starts=parameters["n_starts"],
+        bounds=box,
+        seed=seed,
+        max_iterations=parameters["max_iterations"],
+        relative_tolerance=parameters["tolerance"],
+        sample_weight=sample.weight,
+        ridge=parameters["ridge"] / total_weight(sample),
+    )
+    measure = without_constants(result.measure, standardisation.constant)
+    ending = Ending(
+        result.objective,
+        result.status,
+        result.message,
+        result.n_iterations,
+        result.active_bounds,
+        result.start_objectives or (result.history[-1],),
+        result.n_agreed,
+    )
+    return State(measure, standardisation, Memory.of(sample, measure)), ending
+
+
+def take_in(rows: Rows, before: State, parameters: dict[str, Any]) -> tuple[State, Ending]:
+    """Take in a batch, in the standardisation of the first one.
+
+    The batch and the memory of the earlier ones are minimised together. The memory is quadratic:
+    exact where the model is linear in its parameters, elsewhere linearised where each batch was
+    last fitted. Early batches were linearised far from the estimate, so the memory fades by
+    1 - (new / all)^2: of many equal batches the first one keeps half of its weight for ever and
+    the k-th k / (k + 1), and a large table keeps nearly all of it beside a small batch.
+    """
+    measure, units = before.measure, before.standardisation
+    architecture, n_experts = measure.architecture, measure.n_experts
+    batch = _sample(rows, units, architecture)
+    new = total_weight(batch)
+    memory = before.memory.faded(1.0 - (new / (new + before.memory.weight)) ** 2)
+    box = box_of(parameters["bounds"], batch)
+    lower, upper = coordinate_limits(box, architecture, n_experts)
+    outcome = minimise(
+        Remembered(batch, architecture, n_experts, memory, parameters["ridge"]),
+        projected(measure, box).coordinates,
+        lower,
+        upper,
+        batch.response_scale,
+        Settings(
+            max_iterations=parameters["max_iterations"],
+            relative_tolerance=parameters["tolerance"],
+        ),
+    )
+    active = describe_active(architecture, outcome.theta, lower, upper)
+    reached = MixingMeasure.from_coordinates(architecture, outcome.theta)
+    measure = without_constants(reached, units.constant)
+    memory = memory + Memory.of(batch, measure)
+    ending = Ending(
+        memory.value / memory.weight,
+        outcome.status,
+        message_for(outcome.status, active),
+        outcome.n_iterations,
+        active,
+        (outcome.objective,),
+        0,
+    )
+    return State(measure, units, memory), ending
+
+
+def _sample(rows: Rows, standardisation: Standardisation, architecture: Architecture) -> Sample:
+    return Sample.checked(
+        standardisation.inputs(rows.X),
+        standardisation.responses(rows.y),
+        architecture,
+        rows.weight,
+    )

@@ -1,0 +1,1 @@
+"""How many experts: information criteria over a range, and merging atoms."""
