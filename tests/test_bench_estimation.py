@@ -32,10 +32,12 @@ from benchmarks.estimation.problems import (
     shaped,
 )
 from benchmarks.estimation.ratios import (
+    Cell,
     Reading,
     best_known,
     censored_median,
     compare,
+    compare_to_common,
     disagreeing,
     fastest,
     read,
@@ -292,6 +294,15 @@ def test_the_harder_peer_is_not_what_a_user_would_pick() -> None:
     assert (row.best_user.ratio, row.cells["lbfgs-own-gradient"].ratio) == (9.0, 2.0)
 
 
+def test_to_the_worse_of_two_ends_there_is_always_a_ratio() -> None:
+    ours = [outcome("ours", (1.0, 5.0), (4.0, 2.0)), outcome("ours", (1.0, 5.0), (3.0, 3.0))]
+    # Above ours on the first seed, below it on the second.
+    peer = [outcome("x", (9.0, 4.5), (12.0, 2.5)), outcome("x", (6.0, 3.0), (50.0, 1.0))]
+    cell = compare_to_common(ours, peer)
+    assert cell == Cell((12.0 / 4.0 + 6.0 / 3.0) / 2, False, 2, 1)
+    assert compare_to_common(ours, [outcome("x", ended="failed")] * 2).word == "failed"
+
+
 # Problems
 
 
@@ -411,7 +422,7 @@ def test_runs_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     ]  # fmt: skip
     assert found[1].detail == "would need 15 GB"
     assert [(r.solver, r.limit) for r in asked] == [
-        ("ours", 300.0), ("torch-lbfgs", 60.0), ("torch-adam", 60.0), ("lbfgs-own-gradient", 60.0)
+        ("ours", 300.0), ("torch-lbfgs", 75.0), ("torch-adam", 75.0), ("lbfgs-own-gradient", 75.0)
     ]  # fmt: skip
 
 
@@ -491,16 +502,13 @@ def test_memory_is_judged_where_it_is_known() -> None:
 def test_the_figure_shows_ratios_and_goals() -> None:
     sample = [outcome(s, (t, 1.0)) for s, t in (("ours", 2.0), ("scipy-lm", 9.0))]
     row = make_row("tiny", [*sample, outcome("torch-adam", (1.0, 2.0), ended="limit")])
-    (axes,) = draw_figure([row], [TINY]).axes
-    assert axes.get_xscale() == "log"
-    drawn = {str(line.get_label()): float(np.ravel(line.get_xdata())[0]) for line in axes.lines}
-    assert drawn == {
-        "scipy lm": 4.5,
-        "torch Adam": 15.0,
-        "equal": 1.0,
-        "goal 5": 5.0,
-        "goal 20": 20.0,
-    }
+    goals = {"equal": 1.0, "goal 5": 5.0, "goal 20": 20.0}
+    wanted = ({"scipy lm": 4.5, "torch Adam": 15.0}, {"scipy lm": 4.5, "torch Adam": 0.5})
+    for axes, ratios in zip(draw_figure([row], [TINY]).axes, wanted, strict=True):
+        assert axes.get_xscale() == "log"
+        drawn = {str(line.get_label()): float(np.ravel(line.get_xdata())[0]) for line in axes.lines}
+        assert drawn == ratios | goals
+    axes = draw_figure([row], [TINY]).axes[0]
     assert axes.get_yticklabels()[0].get_text() == "tiny\nn = 3e2, d = 2, p = 18"
 
 

@@ -3,6 +3,9 @@
 A solver reaches a problem's objective when it comes within 1e-6, relative, of the lowest value
 that any solver found for the same sample. A ratio of times is formed only where both solvers
 reached it. A peer that ran out of its time gives a lower bound; one that stopped elsewhere missed.
+
+Kinked and sparse problems have many optima a little apart, and each solver ends in its own. The
+second reading is for them: the time of each to the worse of their two ends, which both reached.
 """
 
 from __future__ import annotations
@@ -114,6 +117,24 @@ def compare(ours: Sequence[Reading], peer: Sequence[Reading]) -> Cell:
         return Cell(None, missed=missed, word=pairs[0][1].word)
     ratio, bound = censored_median(ratios)
     return Cell(ratio, bound, len(ratios), missed)
+
+
+def compare_to_common(ours: Sequence[Outcome], peer: Sequence[Outcome]) -> Cell:
+    """Return a peer's cell at the worse of the two final objectives of each sample.
+
+    Both sequences run over the same seeds. ``missed`` counts the seeds on which the peer ended
+    above ours.
+    """
+    pairs = [(a, b) for a, b in zip(ours, peer, strict=True) if a.trace and b.trace]
+    if not pairs:
+        return Cell(None, word=peer[0].ended)
+    ratios, missed = [], 0
+    for a, b in pairs:
+        end_a, end_b = a.trace[-1][1], b.trace[-1][1]
+        target = max(end_a, end_b) * (1.0 + WITHIN)
+        ratios.append((seconds_to(target, b.trace) / seconds_to(target, a.trace), False))
+        missed += end_b > end_a * (1.0 + WITHIN)
+    return Cell(censored_median(ratios)[0], False, len(ratios), missed)
 
 
 def censored_median(values: Sequence[tuple[float, bool]]) -> tuple[float, bool]:

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.estimation.problems import Problem
+from benchmarks.estimation.ratios import Cell
 from benchmarks.estimation.table import PEERS, Row, description
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -71,16 +72,29 @@ def write_figure(path: Path, rows: Sequence[Row], problems: Sequence[Problem]) -
 
 
 def draw_figure(rows: Sequence[Row], problems: Sequence[Problem]) -> Figure:
-    """Draw one panel: each peer's time over ours, problem by problem, with the goals."""
-    figure = Figure(figsize=(9.0, 2.0 + 0.42 * len(rows)), layout="constrained")
-    axes = figure.subplots()
+    """Draw each peer's time over ours, problem by problem, with the goals.
+
+    On the left to the best known objective, on the right to the worse of the two ends.
+    """
+    figure = Figure(figsize=(11.0, 2.2 + 0.42 * len(rows)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
     by_name = {problem.name: problem for problem in problems}
     for position, row in enumerate(rows):
-        _draw_row(axes, position, row)
-    axes.set_yticks(
+        _draw_cells(left, position, row.cells)
+        _draw_cells(right, position, row.common)
+    left.set_yticks(
         range(len(rows)), [description(by_name[row.problem]) for row in rows], fontsize=7
     )
-    axes.set_ylim(len(rows) - 0.4, -0.6)
+    left.set_ylim(len(rows) - 0.4, -0.6)
+    _tidy(left, "to 1e-6 of the best known objective")
+    _tidy(right, "to the worse of the two final objectives")
+    figure.supxlabel("time of the peer / time of fit_least_squares", fontsize=10)
+    figure.legend(handles=_handles(), loc="outside lower center", ncols=4, fontsize=8)
+    return figure
+
+
+def _tidy(axes: Axes, title: str) -> None:
+    axes.set_title(title, fontsize=10, pad=16)
     axes.grid(axis="y", color="0.92")
     axes.set_axisbelow(True)
     axes.set_xscale("log")
@@ -92,16 +106,13 @@ def draw_figure(rows: Sequence[Row], problems: Sequence[Problem]) -> Figure:
             f"{goal:g}x", (goal, 1.0), (0, 3), axes.get_xaxis_transform(),
             textcoords="offset points", ha="center", fontsize=8, color="0.4",
         )  # fmt: skip
-    axes.set_xlabel("time of the peer / time of fit_least_squares, to 1e-6 of the best objective")
-    figure.legend(handles=_handles(), loc="outside lower center", ncols=4, fontsize=8)
-    return figure
 
 
-def _draw_row(axes: Axes, position: int, row: Row) -> None:
+def _draw_cells(axes: Axes, position: int, cells: dict[str, Cell]) -> None:
     """Draw the ratios of one problem; a bound has an arrow, and what has no ratio is named."""
     absent: dict[str, list[str]] = {}
     for solver in PEERS:
-        cell = row.cells.get(solver.name)
+        cell = cells.get(solver.name)
         if cell is None:
             continue
         if cell.ratio is None:
@@ -121,7 +132,7 @@ def _draw_row(axes: Axes, position: int, row: Row) -> None:
     words = "; ".join(f"{word}: {', '.join(names)}" for word, names in absent.items())
     axes.annotate(
         words, (1.0, position), (-4, -9), axes.get_yaxis_transform(),
-        textcoords="offset points", ha="right", va="center", fontsize=5.5, color="0.4",
+        textcoords="offset points", ha="right", va="center", fontsize=5, color="0.4",
     )  # fmt: skip
 
 

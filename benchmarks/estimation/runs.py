@@ -42,8 +42,8 @@ class Options:
     seeds: tuple[int, ...] = (1, 2, 3)
     threads: int = 1
     start_scale: float = 0.005
-    slack: float = 20.0
-    least: float = 30.0
+    slack: float = 25.0
+    least: float = 10.0
     most: float = 300.0
     memory_gb: float = 8.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from benchmarks.estimation.one_run import MEMORY, Outcome
 from benchmarks.estimation.problems import Problem
@@ -13,6 +14,7 @@ from benchmarks.estimation.ratios import (
     Reading,
     best_known,
     compare,
+    compare_to_common,
     disagreeing,
     fastest,
     read,
@@ -28,12 +30,17 @@ _WIDTH = 22
 
 @dataclass(frozen=True)
 class Row:
-    """One problem, read: our times by seed, each peer's cell, and the best user peer's."""
+    """One problem, read: our times by seed, each peer's cell, and the best user peer's.
+
+    ``common`` has the cells at the worse of the two ends, and ``best_common`` the least of them.
+    """
 
     problem: str
     ours: tuple[Reading, ...]
     cells: dict[str, Cell]
     best_user: Cell
+    common: dict[str, Cell]
+    best_common: Cell
     disagree: tuple[str, ...] = ()
 
     @property
@@ -48,6 +55,8 @@ class Row:
             "ours": [vars(reading) for reading in self.ours],
             "cells": {name: vars(cell) for name, cell in self.cells.items()},
             "best_user": vars(self.best_user),
+            "common": {name: vars(cell) for name, cell in self.common.items()},
+            "best_common": vars(self.best_common),
             "disagree": self.disagree,
         }
 
@@ -69,7 +78,26 @@ def make_row(problem: str, outcomes: Sequence[Outcome]) -> Row:
     cells = {s.name: compare(ours, readings[s.name]) for s in PEERS if s.name in readings}
     users = [readings[s.name] for s in USER_PEERS if s.name in readings]
     best_user = compare(ours, [fastest(peers) for peers in zip(*users, strict=True)])
-    return Row(problem, tuple(ours), cells, best_user, tuple(sorted(disagree)))
+    common = _common(seeds, outcomes, disagree)
+    least = [common[s.name] for s in USER_PEERS if s.name in common]
+    best_common = min(
+        (cell for cell in least if cell.ratio is not None),
+        key=lambda cell: cell.ratio or inf,
+        default=Cell(None, word="-"),
+    )
+    disagreeing_solvers = tuple(sorted(disagree))
+    return Row(problem, tuple(ours), cells, best_user, common, best_common, disagreeing_solvers)
+
+
+def _common(seeds: Sequence[int], outcomes: Sequence[Outcome], wrong: set[str]) -> dict[str, Cell]:
+    """Return the cells at the worse of the two ends, of the peers that ran and agree."""
+    by_run = {(outcome.solver, outcome.seed): outcome for outcome in outcomes}
+    ours = [by_run["ours", seed] for seed in seeds]
+    return {
+        s.name: compare_to_common(ours, [by_run[s.name, seed] for seed in seeds])
+        for s in PEERS
+        if s.name not in wrong and all((s.name, seed) in by_run for seed in seeds)
+    }
 
 
 def _wrong(sample: Sequence[Outcome]) -> set[str]:
@@ -89,6 +117,12 @@ def line(row: Row) -> str:
     cells = [row.best_user, *(row.cells.get(s.name, Cell(None, word="-")) for s in PEERS)]
     text = "".join(f"{cell!s:>{_WIDTH}}" for cell in cells)
     return f"{row.problem:<26}{_seconds(row.ours):>17}{text}"
+
+
+def common_line(row: Row) -> str:
+    """Return a problem's line of the second table: ratios at the worse of the two ends."""
+    cells = [row.best_common, *(row.common.get(s.name, Cell(None, word="-")) for s in PEERS)]
+    return f"{row.problem:<26}{'':>17}" + "".join(f"{cell!s:>{_WIDTH}}" for cell in cells)
 
 
 def _seconds(ours: Sequence[Reading]) -> str:

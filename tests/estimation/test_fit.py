@@ -135,12 +135,19 @@ def test_scipy_does_not_do_better(gate: str, expert: str) -> None:
     architecture = Architecture(gate, "full", expert, 1)
     truth = draw_truth(architecture, 2, seed=4)
     X, y = draw_sample(truth, 150, noise_variance=0.05, seed=2)
-    start = near_truth_start(truth, 2, scale=0.2, seed=3)
+    # Of several starts: which of the local optima is found from a single one is luck.
+    starts = [near_truth_start(truth, 2, scale=0.2, seed=seed) for seed in range(5)]
     bounds = Bounds(*[(-20.0, 20.0)] * 4)
-    fit = fit_least_squares(X, y, architecture, 2, start, bounds=bounds, relative_tolerance=1e-13)
+    fit = min(
+        (
+            fit_least_squares(X, y, architecture, 2, s, bounds=bounds, relative_tolerance=1e-13)
+            for s in starts
+        ),
+        key=lambda fit: fit.objective,
+    )
 
     def residuals(flat: np.ndarray) -> np.ndarray:
-        theta = torch.from_numpy(flat).view_as(start.coordinates)
+        theta = torch.from_numpy(flat).view_as(starts[0].coordinates)
         return (MixingMeasure.from_coordinates(architecture, theta).predict(X) - y).numpy()
 
     def peer(measure: MixingMeasure) -> float:
@@ -149,7 +156,7 @@ def test_scipy_does_not_do_better(gate: str, expert: str) -> None:
         found = least_squares(residuals, flat, bounds=(-20.0, 20.0), x_scale="jac", **tight)
         return 2 * found.cost / 150
 
-    assert fit.objective <= peer(start) * (1 + 1e-6)
+    assert fit.objective <= min(peer(start) for start in starts) * (1 + 1e-6)
     assert peer(fit.measure) == pytest.approx(fit.objective, rel=1e-9)
 
 
@@ -297,8 +304,8 @@ def test_atoms_in_another_order_give_the_same_fit(order: list[int]) -> None:
 def test_results_do_not_depend_on_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y, start = small_problem(n=300)
     whole = fit_least_squares(X, y, SMALL, 2, start, max_iterations=5)
-    monkeypatch.setattr("sigmoe.estimation.engine._normal_equations.CHUNK", 64)
-    monkeypatch.setattr("sigmoe.estimation.engine._normal_equations.LIGHT_CHUNK", 100)
+    monkeypatch.setattr("sigmoe.estimation.engine._chunks.CHUNK", 64)
+    monkeypatch.setattr("sigmoe.estimation.engine._chunks.LIGHT_NUMBERS", 1000)
     parts = fit_least_squares(X, y, SMALL, 2, start, max_iterations=5)
     torch.testing.assert_close(parts.measure.coordinates, whole.measure.coordinates)
 

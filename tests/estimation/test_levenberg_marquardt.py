@@ -189,8 +189,9 @@ def test_step_in_a_box_beats_the_projected_step(seed: int) -> None:
     low, high = torch.full((5,), -0.3).double(), torch.full((5,), 0.2).double()
     matrix = root.T @ root
     damped = matrix + 0.1 * torch.eye(5).double()
-    step = box_step(matrix, gradient, 0.1, scale, theta, low, high)
-    assert step is not None
+    taken = box_step(matrix, gradient, 0.1, scale, theta, low, high)
+    assert taken is not None
+    step, _ = taken
     assert ((step >= low) & (step <= high)).all()
     free = torch.linalg.solve(damped, -0.5 * gradient)
     projected = torch.minimum(torch.maximum(free, low), high)
@@ -203,10 +204,12 @@ def test_a_coordinate_at_its_bound_moves_the_others() -> None:
     matrix = torch.tensor([[2.0, 1.0], [1.0, 3.0]], dtype=torch.float64)
     gradient = torch.tensor([-8.0, -4.0], dtype=torch.float64)
     low, high = torch.full((2,), -9.0).double(), torch.tensor([0.5, 9.0]).double()
-    step = box_step(
+    taken = box_step(
         matrix, gradient, 0.5, torch.ones(2).double(), torch.zeros(2).double(), low, high
     )
-    assert step is not None
+    assert taken is not None
+    step, system = taken
+    assert system.free.tolist() == [False, True]
     # (H11 + damping) s1 = -g1 / 2 - H10 s0 with s0 = 0.5.
     assert step.tolist() == pytest.approx([0.5, (2.0 - 0.5) / 3.5], rel=1e-14)
 
@@ -214,7 +217,7 @@ def test_a_coordinate_at_its_bound_moves_the_others() -> None:
 def test_what_still_leaves_the_box_is_projected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sigmoe.estimation.engine._box._PASSES", 1)
     low, high = torch.full((2,), -1.0).double(), torch.full((2,), 1.0).double()
-    step = box_step(
+    taken = box_step(
         torch.eye(2).double(),
         torch.tensor([-9.0, 9.0]).double(),
         0.1,
@@ -223,8 +226,8 @@ def test_what_still_leaves_the_box_is_projected(monkeypatch: pytest.MonkeyPatch)
         low,
         high,
     )
-    assert step is not None
-    assert step.tolist() == [0.5, -1.0]
+    assert taken is not None
+    assert taken[0].tolist() == [0.5, -1.0]
 
 
 def test_the_prediction_is_exact_for_linear_residuals() -> None:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from sigmoe._base.errors import InputError
 from sigmoe.estimation import normal_equations
+from sigmoe.estimation.engine._chunks import curvature_rows
+from sigmoe.estimation.engine._layout import layout
 from sigmoe.estimation.engine._normal_equations import LeastSquares
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample, draw_truth, expert_names
 from sigmoe.moe._forward import forward
@@ -122,8 +124,8 @@ def test_a_weight_of_k_counts_a_row_k_times(architecture: Architecture) -> None:
 def test_steps_take_their_matrix_from_a_random_part(
     monkeypatch: pytest.MonkeyPatch, weighted: bool
 ) -> None:
-    monkeypatch.setattr("sigmoe.estimation.engine._normal_equations.CURVATURE_LEAST", 0)
-    monkeypatch.setattr("sigmoe.estimation.engine._normal_equations.CURVATURE_ROWS", 100)
+    monkeypatch.setattr("sigmoe.estimation.engine._chunks.CURVATURE_LEAST", 0)
+    monkeypatch.setattr("sigmoe.estimation.engine._chunks.CURVATURE_ROWS", 100)
     architecture = Architecture("softmax", "linear", "tanh", 1)
     truth = draw_truth(architecture, 3, seed=1)
     X, y = draw_sample(truth, 20_000, seed=2)
@@ -145,3 +147,26 @@ def test_a_sample_with_few_rows_a_parameter_gives_all_of_them() -> None:
     problem = LeastSquares(*draw_sample(truth, 16_384, seed=2), architecture, 3)
     theta = truth.coordinates
     assert torch.equal(problem.curvature(theta), problem.matrix(theta))
+
+
+@pytest.mark.parametrize(
+    ("dim", "n_experts", "n", "n_outputs", "rows"),
+    [
+        (8, 8, 100_000, None, 25_000),  # a quarter
+        (20, 4, 100_000, None, 16_128),  # 16 a parameter: a matrix costs many gradients here
+        (8, 8, 10_000, 16, 2048),  # 16 residuals a row
+        (2, 3, 10_000_000, None, 2**18),  # no more than stay in memory
+        (2, 3, 16_384, None, None),
+    ],
+)
+def test_how_many_rows_the_matrix_of_a_step_is_taken_from(
+    dim: int, n_experts: int, n: int, n_outputs: int | None, rows: int | None
+) -> None:
+    chosen = curvature_rows(n, layout(Architecture(dim=dim, n_outputs=n_outputs), n_experts))
+    if rows is None:
+        assert chosen is None
+    else:
+        assert chosen is not None
+        assert len(chosen) == rows
+        assert bool((chosen.diff() > 0).all())
+        assert 0.49 < float(chosen.double().mean()) / n < 0.51

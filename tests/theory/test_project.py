@@ -50,9 +50,10 @@ def test_the_best_is_a_stationary_point_of_the_distance(found):
     assert float(moved.min()) > 0.999 * float(function_distance(best, TRUTH, n_points=2**12))
 
 
-@pytest.mark.parametrize(("seed", "counts"), [(0, [1, 2]), (4, [1, 1, 1])])
+@pytest.mark.parametrize(("seed", "counts"), [(2, [2, 1]), (19, [1, 1, 1])])
 def test_several_optima_are_told_apart_and_counted(seed, counts):
-    # Found by search: seed 0 reaches its second best optimum twice, seed 4 its best one last.
+    # Found by search, and other ones once the solver takes other paths: seed 2 reaches its best
+    # optimum twice, seed 19 finds three.
     truth = draw_truth(Architecture(gate="softmax", expert="relu", dim=2), 4, seed=1)
     model = Architecture(gate="sigmoid", expert="relu", dim=2)
     found = project(truth, model, 2, n_starts=6, n_points=512, seed=seed)

@@ -25,7 +25,9 @@ from sigmoe._base.errors import invalid
 from sigmoe._base.seeds import Seed, child_seeds
 from sigmoe.estimation._sample import Sample
 from sigmoe.estimation.blocks._sources import Block, Blocks, checked_sample
-from sigmoe.estimation.engine._normal_equations import LeastSquares, curvature_rows
+from sigmoe.estimation.engine._chunks import curvature_rows
+from sigmoe.estimation.engine._layout import layout
+from sigmoe.estimation.engine._normal_equations import LeastSquares
 from sigmoe.moe import Architecture
 
 Kind = Literal["objective", "gradient", "curvature"]
@@ -308,7 +310,9 @@ class BlockProblem:
     def curvature(self, theta: Tensor) -> Tensor:
         """Return J'J / n of shape (p, p), from the same rows as ``LeastSquares`` would."""
         if self._part is None:
-            chosen = curvature_rows(self._rows, theta.numel())
+            chosen = curvature_rows(
+                self._rows, layout(self._model.architecture, self._model.n_experts)
+            )
             if chosen is None:
                 return self._means("curvature", theta).view(theta.numel(), theta.numel())
             self._part = self._held(chosen)

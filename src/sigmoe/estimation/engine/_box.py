@@ -37,12 +37,14 @@ class DampedSystem:
 
     Attributes
     ----------
+    free : Tensor of shape (p,), bool
     usable : bool
         False if the damped matrix is not positive definite in float64; then ``solve`` must not be
         called and the damping has to grow.
     """
 
     def __init__(self, matrix: Tensor, damping: float, scale: Tensor, free: Tensor) -> None:
+        self.free = free
         # None stands for all coordinates: the usual case, without copies of rows and columns.
         self._rows = None if bool(free.all()) else free.nonzero()[:, 0]
         if self._rows is None:
@@ -72,7 +74,7 @@ def box_step(
     theta: Tensor,
     lower: Tensor,
     upper: Tensor,
-) -> Tensor | None:
+) -> tuple[Tensor, DampedSystem] | None:
     """Return a step that lowers g's + s'(H + damping scale)s and keeps theta + s in the box.
 
     The coordinates whose step leaves the box are set to their bound and the others are solved for
@@ -81,8 +83,9 @@ def box_step(
 
     Returns
     -------
-    Tensor of shape (p,), or None
-        None if the damped matrix is not positive definite in float64.
+    (Tensor of shape (p,), DampedSystem), or None
+        The step and the system of its last free coordinates; None if the damped matrix is not
+        positive definite in float64.
     """
     free = free_coordinates(theta, gradient, lower, upper)
     fixed = torch.zeros_like(theta)
@@ -99,7 +102,7 @@ def box_step(
             break
         fixed = torch.where(outside, moved - theta, fixed)
         free = free & ~outside
-    return torch.minimum(torch.maximum(theta + step, lower), upper) - theta
+    return torch.minimum(torch.maximum(theta + step, lower), upper) - theta, system
 
 
 def predicted_decrease(matrix: Tensor, gradient: Tensor, step: Tensor) -> float:

@@ -146,7 +146,7 @@ def minimise(
     def evaluate(theta: Tensor) -> tuple[float, Tensor]:
         return problem.gradient(theta.view(start.shape))
 
-    state = _first_state(evaluate, start.flatten(), settings) if resume is None else resume
+    state = first_state(problem, start, settings) if resume is None else resume
     status, norm, iterations = "iterations", inf, len(state.history) - 1
     if not (isfinite(state.point.objective) and bool(torch.isfinite(state.point.gradient).all())):
         return Outcome(start.clone(), state.point.objective, "stalled", 0, norm, state.history)
@@ -178,10 +178,11 @@ def minimise(
     return Outcome(theta, state.point.objective, status, iterations, norm, state.history)
 
 
-def _first_state(evaluate: ValueAndGradient, theta: Tensor, settings: Settings) -> State:
-    objective, gradient = evaluate(theta)
-    point = Point(theta, objective, gradient)
-    return State(point, torch.zeros_like(theta), settings.damping, history=(objective,))
+def first_state(problem: Problem, start: Tensor, settings: Settings) -> State:
+    """Return the state of a run that begins at ``start``, which has any shape."""
+    objective, gradient = problem.gradient(start)
+    point = Point(start.flatten(), objective, gradient)
+    return State(point, torch.zeros_like(point.theta), settings.damping, history=(objective,))
 
 
 def iterate(
@@ -194,14 +195,16 @@ def iterate(
 ) -> State | float:
     """Return the state after one damped step and its refinement, or what ``descend`` says."""
     found = descend(state, matrix, evaluate, lower, upper)
-    if isinstance(found, float) or refinements == 0:
+    if isinstance(found, float):
         return found
-    inside = (found.point.theta > lower) & (found.point.theta < upper)
-    system = DampedSystem(matrix, found.damping, floored(found.scale), inside)
-    if not system.usable:
-        return found
-    point = refine(evaluate, state.point, found.point, system, lower, upper, refinements)
-    return replace(found, point=point)
+    new, system = found
+    inside = (new.point.theta > lower) & (new.point.theta < upper)
+    if not torch.equal(inside, system.free):
+        system = DampedSystem(matrix, new.damping, floored(new.scale), inside)
+    if refinements == 0 or not system.usable:
+        return new
+    point = refine(evaluate, state.point, new.point, system, lower, upper, refinements)
+    return replace(new, point=point)
 
 
 def descend(
@@ -210,8 +213,8 @@ def descend(
     evaluate: ValueAndGradient,
     lower: Tensor,
     upper: Tensor,
-) -> State | float:
-    """Return the state after a damped step that lowers the objective as promised.
+) -> tuple[State, DampedSystem] | float:
+    """Return the state after a damped step that lowers the objective as promised, and its system.
 
     If there is none, return by how much the last, shortest step changed the objective.
 
@@ -223,16 +226,17 @@ def descend(
     scale = floored(state.scale)
     damping, growth, change = state.damping, state.growth, inf
     while damping <= _DAMPING_RANGE[1]:
-        step = box_step(matrix, gradient, damping, scale, theta, lower, upper)
-        promised = 0.0 if step is None else predicted_decrease(matrix, gradient, step)
-        if step is not None and promised > 0:
+        taken = box_step(matrix, gradient, damping, scale, theta, lower, upper)
+        promised = 0.0 if taken is None else predicted_decrease(matrix, gradient, taken[0])
+        if taken is not None and promised > 0:
+            step, system = taken
             new_objective, new_gradient = evaluate(theta + step)
             change = new_objective - objective
             gain = -change / promised
             if isfinite(gain) and gain > _LEAST_GAIN and bool(torch.isfinite(new_gradient).all()):
                 damping = max(damping * max(1 / 3, 1 - (2 * gain - 1) ** 3), _DAMPING_RANGE[0])
                 point = Point(theta + step, new_objective, new_gradient)
-                return replace(state, point=point, damping=damping, growth=2.0)
+                return replace(state, point=point, damping=damping, growth=2.0), system
         damping *= growth
         growth *= 2.0
     return change

@@ -10,31 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sigmoe._base.arrays import ArrayLike, as_inputs, as_responses, as_weights
 from sigmoe._base.errors import invalid
+from sigmoe.estimation.engine._chunks import ChunkLengths, curvature_rows
 from sigmoe.estimation.engine._layout import Layout, layout
 from sigmoe.moe import Architecture, MixingMeasure
 from sigmoe.moe._monomials import count_monomials, monomials
-
-#: Samples in a chunk on a CPU: enough for full speed of the matrix products.
-CHUNK = 2048
-#: ... and in a pass without J'J.
-LIGHT_CHUNK = 8192
-#: Rows a parameter from which the steps of a fit take their J'J.
-CURVATURE_ROWS = 16
-#: ... but never from fewer rows than this: small samples are quick, and fits of them that are the
-#: same up to rounding (weights in place of repeated rows) should take the same path.
-CURVATURE_LEAST = 8192
-#: Most numbers in a chunk's monomials (16 MiB); large dimensions get shorter chunks.
-_CHUNK_NUMBERS = 2**21
-#: A GPU wants larger matrix products (256 MiB).
-_CHUNK_NUMBERS_GPU = 2**25
 
 
 @dataclass(frozen=True)
@@ -113,12 +98,11 @@ class LeastSquares:
         self._root_weight = None if sample_weight is None else sample_weight.sqrt()
         self.device = X.device
         rows = count_monomials(architecture.dim, self.layout.moment_degree)
-        longest = chunk or _chunk_length(rows, X.device)
-        self.chunk = _equal_chunks(self.n, longest)
-        # The cheap passes need few monomials: longer chunks in the same memory cost fewer calls.
         light_rows = self.layout.forward_rows
-        longest_light = min(longest * rows // light_rows, max(longest, LIGHT_CHUNK))
-        self.light_chunk = _equal_chunks(self.n, longest_light)
+        # Beside the monomials a light pass has gates, ridge functions, their slopes and products.
+        work = light_rows + 4 * n_experts * architecture.n_columns
+        lengths = ChunkLengths.of(self.n, rows, work, X.device, chunk)
+        self.chunk, self.light_chunk = lengths.matrix, lengths.light
         self._monomials = X.new_empty(max(rows * self.chunk, light_rows * self.light_chunk))
         self._products = X.new_empty((n_experts**2, self.chunk))
         self._score_rows = self.layout.score_rows.to(X.device)
@@ -169,11 +153,11 @@ class LeastSquares:
         """Return J'J / n, estimated from a random part of a sample with many rows a parameter.
 
         The matrix only shapes the steps of a fit, which are judged by the objective and gradient
-        of the whole sample. From r rows a parameter its eigenvalues are right to within a factor
-        of about (1 + r^(-1/2))^2, which costs a few more of the cheap passes.
+        of the whole sample. From r residuals a parameter its eigenvalues are right to within a
+        factor of about (1 + r^(-1/2))^2, which costs a few more of the cheap passes.
         """
         if self._part is None:
-            chosen = curvature_rows(self.n, theta.numel())
+            chosen = curvature_rows(self.n, self.layout)
             if chosen is None:
                 return self.matrix(theta)
             self._part = self._chosen_part(chosen.to(self.device))
@@ -282,29 +266,6 @@ class _Adjoint:
         if self.scaled:
             expert = torch.cat([expert, self.scale], -1)
         return torch.cat([self.score[:, score_rows], expert.flatten(1)], 1).flatten()
-
-
-def curvature_rows(n: int, n_parameters: int) -> Tensor | None:
-    """Return which of n rows steps take their J'J from, ascending; None for all of them.
-
-    Time and memory do not grow with n: the rows may lie elsewhere (module ``blocks._streamed``).
-    """
-    wanted = max(CURVATURE_ROWS * n_parameters, CURVATURE_LEAST)
-    if n <= 2 * wanted:
-        return None
-    chosen = np.random.default_rng(0).choice(n, wanted, replace=False, shuffle=False)
-    return torch.from_numpy(np.sort(chosen))
-
-
-def _chunk_length(rows: int, device: torch.device) -> int:
-    if device.type == "cpu":
-        return max(64, min(CHUNK, _CHUNK_NUMBERS // rows))
-    return max(CHUNK, _CHUNK_NUMBERS_GPU // rows)
-
-
-def _equal_chunks(n: int, longest: int) -> int:
-    """Return a chunk length that leaves no short last chunk, which would waste speed."""
-    return ceil(n / ceil(n / longest))
 
 
 def _unordered_products(factor: Tensor, out: Tensor) -> None:

@@ -1,0 +1,96 @@
+"""How many samples a pass takes at a time, and which samples the matrix of a step is taken from.
+
+Chunks are as long as fits into the caches: shorter ones pay for more calls, longer ones for memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sigmoe.estimation.engine._layout import Layout
+
+#: Samples in a chunk of a pass with J'J: enough for full speed of the matrix products ...
+CHUNK = 2048
+#: ... or more, while a chunk has no more numbers than this.
+_SMALL_NUMBERS = 2**17
+#: Most numbers in a chunk's monomials (16 MiB); large dimensions get shorter chunks.
+_MOST_NUMBERS = 2**21
+#: A GPU wants larger matrix products (256 MiB).
+_MOST_NUMBERS_GPU = 2**25
+#: Numbers in a chunk of a pass without J'J, and its fewest and most samples.
+LIGHT_NUMBERS = 600_000
+_LIGHT_LEAST, _LIGHT_MOST = 1024, 32_768
+
+#: Steps of a fit take their J'J from this share of the rows at most ...
+CURVATURE_SHARE = 0.25
+#: ... and from so few that it needs this many times the products of a gradient, of which the same
+#: iteration takes about a dozen ...
+_GRADIENTS = 9
+#: ... but from so many residuals a parameter and in all: small samples are quick, and fits of them
+#: that are the same up to rounding (weights in place of repeated rows) should take the same path.
+CURVATURE_ROWS, CURVATURE_LEAST = 16, 8192
+#: ... and beyond that from no more rows than this, which stay in memory.
+_CURVATURE_MOST = 2**18
+#: ... and at least so many rows, however many columns a response has.
+_FEWEST_ROWS = 2048
+
+
+@dataclass(frozen=True)
+class ChunkLengths:
+    """Samples at a time in passes with and without J'J."""
+
+    matrix: int
+    light: int
+
+    @classmethod
+    def of(
+        cls, n: int, rows: int, light_rows: int, device: torch.device, longest: int | None
+    ) -> ChunkLengths:
+        """Return the lengths for n samples.
+
+        Parameters
+        ----------
+        n : int
+        rows : int
+            Numbers a sample of a pass with J'J: its monomials of the highest degree.
+        light_rows : int
+            Numbers a sample of a pass without J'J, intermediate results included.
+        device : torch.device
+        longest : int, optional
+            Limit on both lengths.
+        """
+        if device.type != "cpu":
+            most = longest or max(CHUNK, _MOST_NUMBERS_GPU // rows)
+            return cls(_equal(n, most), _equal(n, max(most, _MOST_NUMBERS_GPU // light_rows)))
+        matrix = max(64, min(max(CHUNK, _SMALL_NUMBERS // rows), _MOST_NUMBERS // rows))
+        light = min(max(LIGHT_NUMBERS // light_rows, _LIGHT_LEAST), _LIGHT_MOST)
+        return cls(_equal(n, longest or matrix), _equal(n, longest or light))
+
+
+def _equal(n: int, longest: int) -> int:
+    """Return a chunk length that leaves no short last chunk, which would waste speed."""
+    return ceil(n / ceil(n / longest))
+
+
+def curvature_rows(n: int, design: Layout) -> Tensor | None:
+    """Return which of n rows steps take their J'J from, ascending; None for all of them.
+
+    A row counts for as many residuals as the response has columns. Memory is limited at any n: the
+    rows may lie elsewhere (module ``blocks._streamed``).
+    """
+    architecture, n_experts = design.architecture, design.n_experts
+    columns = architecture.n_columns
+    residuals = max(CURVATURE_ROWS * architecture.n_parameters(n_experts), CURVATURE_LEAST)
+    needed = max(ceil(residuals / columns), min(residuals, _FEWEST_ROWS))
+    products = 2 * n_experts * (design.forward_rows + columns * (architecture.dim + 1))
+    share = min(CURVATURE_SHARE, _GRADIENTS * products / design.n_moments)
+    wanted = max(needed, min(int(share * n), _CURVATURE_MOST))
+    if n <= 2 * wanted:
+        return None
+    chosen = np.random.default_rng(0).choice(n, wanted, replace=False, shuffle=False)
+    return torch.from_numpy(np.sort(chosen))
