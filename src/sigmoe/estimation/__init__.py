@@ -34,15 +34,20 @@ if TYPE_CHECKING:
     from sigmoe.estimation.blocks._fit import fit_blocks
     from sigmoe.estimation.blocks._sources import ArrayBlocks, ChunkBlocks, ParquetBlocks
     from sigmoe.estimation.regressor._estimator import MoERegressor
+    from sigmoe.estimation.regressor._intervals import CoefficientIntervals
+    from sigmoe.estimation.regressor._plots import plot_mixture, plot_row
+    from sigmoe.estimation.regressor._summary import FitSummary
 
 __all__ = [
     "ArrayBlocks",
     "BootstrapIntervals",
     "Bounds",
     "ChunkBlocks",
+    "CoefficientIntervals",
     "ConformalIntervals",
     "DaskBlocks",
     "FitResult",
+    "FitSummary",
     "InformationCriteria",
     "MergeLevel",
     "MergePath",
@@ -67,6 +72,8 @@ __all__ = [
     "normal_equations",
     "parameter_covariance",
     "plot_merging",
+    "plot_mixture",
+    "plot_row",
     "prediction_standard_error",
     "random_start",
     "select_by_criterion",
@@ -78,11 +85,15 @@ __all__ = [
 _LATER = {
     "ArrayBlocks": "blocks._sources",
     "ChunkBlocks": "blocks._sources",
+    "CoefficientIntervals": "regressor._intervals",
     "DaskBlocks": "blocks._distributed",
+    "FitSummary": "regressor._summary",
     "MoERegressor": "regressor._estimator",
     "ParquetBlocks": "blocks._sources",
     "fit_blocks": "blocks._fit",
     "local_client": "blocks._distributed",
+    "plot_mixture": "regressor._plots",
+    "plot_row": "regressor._plots",
 }
 
 

@@ -12,16 +12,18 @@ from sklearn.utils import check_random_state
 from sigmoe._base.arrays import ArrayLike
 from sigmoe._base.errors import SigmoeWarning
 from sigmoe.estimation._bounds import Bounds
-from sigmoe.estimation.regressor._fitted import FittedMixture
+from sigmoe.estimation.regressor._choose import choose
 from sigmoe.estimation.regressor._parameters import ScoreParameter, check_parameters, model_of
+from sigmoe.estimation.regressor._problem import Problem
+from sigmoe.estimation.regressor._report import ReportingMixture
 from sigmoe.estimation.regressor._standardise import Rows, Standardisation, carry_over, merge_rows
-from sigmoe.estimation.regressor._steps import State, fit_rows, require_same, take_in
+from sigmoe.estimation.regressor._steps import State, kept, require_same, take_in
 from sigmoe.estimation.regressor._tables import as_table
 from sigmoe.moe import Architecture
 
 
 # scikit-learn ships no types, so its bases are Any.
-class MoERegressor(FittedMixture, MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class MoERegressor(ReportingMixture, MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """A gated mixture of experts, fitted to a table by least squares.
 
     A prediction is ``intercept_`` plus the sum over experts of gate times expert, eqs. (3)-(5),
@@ -30,8 +32,13 @@ class MoERegressor(FittedMixture, MultiOutputMixin, RegressorMixin, BaseEstimato
 
     Parameters
     ----------
-    n_experts : int
-        Number of experts N. Two is the smallest mixture; choose it by cross-validation.
+    n_experts : int, "auto" or "merge"
+        Number of experts N. Two is the smallest mixture. "auto" fits 1 to ``max_experts`` and
+        keeps the number with the least ``criterion``; "merge" fits ``max_experts`` and merges
+        atoms, fitting again from there. Numbers with more than half as many parameters as there
+        are responses are not tried. A sigmoid gate may vary even with one expert: if an expert
+        without a gate has the least criterion of all, one expert is fitted, and
+        ``selection_reason_`` says so.
     gate : {"sigmoid", "softmax"}
         Sigmoid gates let experts add up, softmax gates let them compete. Sigmoid is the default
         because its experts need fewer samples to be told apart, which is the paper's subject.
@@ -41,6 +48,11 @@ class MoERegressor(FittedMixture, MultiOutputMixin, RegressorMixin, BaseEstimato
     expert : str
         "linear", "relu", "gelu", "tanh", "polynomial:P", "scaled-relu", "scaled-gelu", or a name
         added by ``register_expert``. Linear experts have coefficients that can be read.
+    max_experts : int
+        The most experts that "auto" and "merge" try.
+    criterion : {"bic", "aic"}
+        BIC aims at the number of experts, AIC at prediction; AIC keeps more. Rows are counted by
+        their weights.
     ridge : float
         Added to the sum of squared residuals is ``ridge`` times the sum of squared parameters, both
         in standardised units, as ``alpha`` in scikit-learn's ``Ridge``; it fades as the table
@@ -59,12 +71,23 @@ class MoERegressor(FittedMixture, MultiOutputMixin, RegressorMixin, BaseEstimato
     tolerance : float
         Converged when two iterations in a row lower the objective by less than this share.
     warm_start : bool
-        Whether ``fit`` begins at the previous fit instead of at random.
+        Whether ``fit`` begins at the previous fit instead of at random. It keeps the number of
+        experts that was chosen.
     random_state : int, RandomState or None
         Decides the random starts; None draws others each time.
 
     Attributes
     ----------
+    n_experts_ : int
+        Number of experts that were fitted.
+    selection_ : dict
+        What "auto" and "merge" compared: arrays "n_experts", "criterion" (its values) and
+        "objective" (mean squared residuals of plain least squares, in standardised units), the
+        number "without_gate" (criterion of one expert without a gate; NaN for softmax, where it
+        is that of one expert), and for "merge" the "coordinates" of the fit whose atoms were
+        merged. Empty if the number was given.
+    selection_reason_ : str
+        Why this number of experts, in words.
     measure_ : MixingMeasure
         The mixture f in the table's units: predictions are
         ``intercept_ + measure_scale_ * measure_.predict(X)``.
@@ -131,11 +154,13 @@ class MoERegressor(FittedMixture, MultiOutputMixin, RegressorMixin, BaseEstimato
 
     def __init__(
         self,
-        n_experts: int = 2,
+        n_experts: int | str = 2,
         *,
         gate: str = "sigmoid",
         score: str = "linear",
         expert: str = "linear",
+        max_experts: int = 5,
+        criterion: str = "bic",
         ridge: float = 0.3,
         bounds: Bounds | str | None = "default",
         n_starts: int = 10,
@@ -148,6 +173,8 @@ class MoERegressor(FittedMixture, MultiOutputMixin, RegressorMixin, BaseEstimato
         self.gate = gate
         self.score = score
         self.expert = expert
+        self.max_experts = max_experts
+        self.criterion = criterion
         self.ridge = ridge
         self.bounds = bounds
         self.n_starts = n_starts
@@ -203,7 +230,8 @@ class MoERegressor(FittedMixture, MultiOutputMixin, RegressorMixin, BaseEstimato
         The first batch is fitted as by ``fit``, and should have several times as many rows as the
         model has parameters: it decides the standardisation, and the optimum that later batches
         refine. Each later one is minimised together with the memory of those before it, their sum
-        of squares to second order. After ``fit`` the stream goes on from that table.
+        of squares to second order. After ``fit`` the stream goes on from that table. The number
+        of experts is chosen on the first batch.
 
         Parameters
         ----------
@@ -240,14 +268,19 @@ class MoERegressor(FittedMixture, MultiOutputMixin, RegressorMixin, BaseEstimato
         rows = merge_rows(*table)
         architecture = _model(parameters, rows)
         units = Standardisation.of(rows, architecture.score, architecture.expert)
-        start = None
-        if before is not None:
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        problem = Problem.of(rows, units, architecture, parameters, seed)
+        if before is None:
+            fit, selection = choose(problem)
+            self.selection_reason_, self.selection_ = selection.reason, selection.arrays()
+        else:
             require_same(before, architecture, self.n_experts)
             start = carry_over(before.measure, before.standardisation, units)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        fitted = fit_rows(rows, units, architecture, parameters, seed, start)
+            fit = problem.fit(start.n_experts, start)
+            # Atoms that were merged had the units of the fit before.
+            self.selection_.pop("coordinates", None)
         self.n_samples_seen_ = _count(table)
-        return self._keep(*fitted)
+        return self._keep(*kept(problem, units, fit))
 
     def _continue(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, before: State

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,9 @@ class FittedMixture:
     start_objectives_: Array
     n_starts_agreed_: int
     n_samples_seen_: int
+    n_experts_: int
+    selection_: dict[str, Any]
+    selection_reason_: str
 
     def predict(self, X: ArrayLike) -> Array:
         """Return predictions at the rows of X.
@@ -84,10 +87,9 @@ class FittedMixture:
             ``contributions`` of shape (n, N) or (n, N, m), and ``intercept``; the prediction is
             ``contributions.sum(axis=1) + intercept`` to the last bit.
         """
-        z, measure = self._inputs(X), self._measure()
-        weights, experts = measure.gates(z).numpy(), measure.experts(z).numpy()
-        weights = weights.reshape(weights.shape + (1,) * (experts.ndim - 2))
-        return Decomposition(weights * (experts * self.response_scale_), self.intercept_)
+        check_is_fitted(self)
+        _, _, contributions = self._parts(as_features(self, X))
+        return Decomposition(contributions, self.intercept_)
 
     def gates(self, X: ArrayLike) -> Array:
         """Return the weights that the gates give to each expert.
@@ -101,9 +103,8 @@ class FittedMixture:
         array of shape (n, N)
             Between 0 and 1; they sum to 1 for softmax gates.
         """
-        z = self._inputs(X)
-        weights: Array = self._measure().gates(z).numpy()
-        return weights
+        check_is_fitted(self)
+        return self._parts(as_features(self, X))[0]
 
     def experts(self, X: ArrayLike) -> Array:
         """Return what each expert says where it speaks alone, beside the intercept.
@@ -117,9 +118,8 @@ class FittedMixture:
         array of shape (n, N) or (n, N, m)
             In the units of the responses.
         """
-        z = self._inputs(X)
-        values: Array = self._measure().experts(z).numpy()
-        return values * self.response_scale_
+        check_is_fitted(self)
+        return self._parts(as_features(self, X))[1]
 
     @property
     def architecture_(self) -> Architecture:
@@ -159,9 +159,18 @@ class FittedMixture:
             np.asarray(self.response_scale_),
         )
 
-    def _inputs(self, X: ArrayLike) -> Array:
-        check_is_fitted(self)
-        return self._standardisation().inputs(as_features(self, X))
+    def _features(self) -> list[str]:
+        """Return the names of the columns, "x0", "x1", ... where the table had none."""
+        names = getattr(self, "feature_names_in_", None)
+        return [f"x{k}" for k in range(len(self.input_centre_))] if names is None else list(names)
+
+    def _parts(self, inputs: Array) -> tuple[Array, Array, Array]:
+        """Return weights, experts and contributions at checked inputs of shape (n, d)."""
+        z, measure = self._standardisation().inputs(inputs), self._measure()
+        weights: Array = measure.gates(z).numpy()
+        experts: Array = measure.experts(z).numpy() * self.response_scale_
+        wide = weights.reshape(weights.shape + (1,) * (experts.ndim - 2))
+        return weights, experts, wide * experts
 
     def _state(self) -> State | None:
         """Return what ``_keep`` stored, None before the first fit."""
@@ -182,7 +191,7 @@ class FittedMixture:
         measure, units, memory = state.measure, state.standardisation, state.memory
         architecture = measure.architecture
         self._names = (architecture.gate, architecture.score, architecture.expert)
-        self.coordinates_ = measure.coordinates.numpy()
+        self.coordinates_, self.n_experts_ = measure.coordinates.numpy(), measure.n_experts
         self.input_centre_, self.input_scale_ = units.input_centre, units.input_scale
         self.constant_features_ = units.constant
         self.intercept_ = _plain(units.response_centre)

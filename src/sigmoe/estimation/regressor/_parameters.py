@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from sklearn.base import RegressorMixin
 
-from sigmoe._base.constraints import Interval, check
+from sigmoe._base.constraints import Choice, Constraint, Interval, check
 from sigmoe._base.errors import invalid
 from sigmoe.estimation._bounds import Bounds, resolve_bounds
 from sigmoe.estimation._sample import Sample
@@ -14,9 +16,37 @@ from sigmoe.moe import Architecture
 from sigmoe.moe._monomials import count_monomials
 from sigmoe.moe._scores import SCORES
 
-#: Constraints of the numbers among the parameters, with the remedy that goes into the message.
-CONSTRAINTS = {
-    "n_experts": (Interval("integer", 1), "Ask for at least one expert."),
+#: Names that stand for a number of experts that the table decides.
+AUTOMATIC = ("auto", "merge")
+
+
+@dataclass(frozen=True)
+class CountOrName:
+    """A number of experts, or the name of a way to choose it."""
+
+    count = Interval("integer", 1)
+    name = Choice(AUTOMATIC)
+
+    @property
+    def rule(self) -> str:
+        """Return the rule in words."""
+        return f"{self.count.rule}, " + " or ".join(repr(name) for name in AUTOMATIC)
+
+    def accepts(self, value: object) -> bool:
+        """Return whether the value is either."""
+        return self.count.accepts(value) or self.name.accepts(value)
+
+    def bad_values(self) -> Iterator[object]:
+        """Yield values that are neither."""
+        yield from self.count.bad_values()
+        yield from ("no-such-name", "")
+
+
+#: Constraints of the parameters, with the remedy that goes into the message.
+CONSTRAINTS: dict[str, tuple[Constraint, str]] = {
+    "n_experts": (CountOrName(), "Use 'auto' to let BIC choose."),
+    "max_experts": (Interval("integer", 1), "Allow at least one expert."),
+    "criterion": (Choice(("bic", "aic")), "Choose one of the two."),
     "ridge": (Interval("number", 0.0), "Use 0 for plain least squares."),
     "n_starts": (Interval("integer", 1), "Ask for at least one start."),
     "max_iterations": (Interval("integer", 1), "Allow at least one iteration."),
@@ -65,9 +95,16 @@ def model_of(parameters: dict[str, Any], dim: int, n_outputs: int | None) -> Arc
     names = {name: parameters[name] for name in ("gate", "score", "expert")}
     architecture = Architecture(**names, dim=dim, n_outputs=n_outputs)
     n_experts = parameters["n_experts"]
-    if _bytes(architecture, n_experts) > _MOST_BYTES:
-        raise _too_large(architecture, n_experts)
+    # What chooses a number leaves out those that are too large, but for one expert.
+    least = 1 if n_experts in AUTOMATIC else n_experts
+    if not fits_into_memory(architecture, least):
+        raise _too_large(architecture, least)
     return architecture
+
+
+def fits_into_memory(architecture: Architecture, n_experts: int) -> bool:
+    """Return whether the normal equations of so many experts take no more than 2 GiB."""
+    return _bytes(architecture, n_experts) <= _MOST_BYTES
 
 
 def _bytes(architecture: Architecture, n_experts: int) -> int:
@@ -81,12 +118,13 @@ def _bytes(architecture: Architecture, n_experts: int) -> int:
 
 def _too_large(architecture: Architecture, n_experts: int) -> Exception:
     parameters = architecture.n_parameters(n_experts)
-    found = f"{parameters} parameters: {n_experts} experts of {architecture.dim} features"
+    noun = "expert" if n_experts == 1 else "experts"
+    found = f"{parameters} parameters: {n_experts} {noun} of {architecture.dim} features"
     linear = Architecture(
         architecture.gate, "linear", architecture.expert, architecture.dim, architecture.n_outputs
     )
     fewer = "fewer experts or fewer features"
-    if _bytes(linear, n_experts) <= _MOST_BYTES:
+    if fits_into_memory(linear, n_experts):
         fewer = f"score='linear' ({linear.n_parameters(n_experts)} parameters), {fewer}"
     return invalid(
         f"score={architecture.score!r}",

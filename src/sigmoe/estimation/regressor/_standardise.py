@@ -114,7 +114,7 @@ class Standardisation:
         centre, scale, constant = _centre_and_scale(rows.X, rows.weight, centred)
         columns = rows.y.reshape(len(rows.y), -1)
         mean, spread, _ = _centre_and_scale(columns, rows.weight, True)
-        base = {0: mean, 1: columns.min(axis=0), -1: columns.max(axis=0)}[_sign(expert)]
+        base = {0: mean, 1: columns.min(axis=0), -1: columns.max(axis=0)}[sign_of(expert)]
         shape = rows.y.shape[1:]
         return cls(centre, scale, constant, base.reshape(shape), spread.reshape(shape))
 
@@ -249,7 +249,7 @@ def _homogeneity(expert: str) -> int | None:
     return int(degree) if kind == "polynomial" else None
 
 
-def _sign(expert: str) -> int:
+def sign_of(expert: str) -> int:
     """Return 1 or -1 for experts whose values have (nearly) one sign, else 0."""
     kind = get_expert(expert)
     values = kind.value(torch.linspace(-10.0, 10.0, 2001, dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""What the estimator does to standardised tables: fit one, or take a batch into an estimate."""
+"""What the estimator keeps of a fit, and how a later batch is taken into it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sigmoe._base.errors import invalid
-from sigmoe._base.seeds import Seed
 from sigmoe.estimation._bounds import coordinate_limits, describe_active
-from sigmoe.estimation._fit import fit_least_squares
-from sigmoe.estimation._result import CONVERGED, message_for
-from sigmoe.estimation._sample import Sample
+from sigmoe.estimation._result import CONVERGED, FitResult, message_for
 from sigmoe.estimation.engine._levenberg_marquardt import Settings, minimise
 from sigmoe.estimation.regressor._memory import Memory, Remembered, total_weight
-from sigmoe.estimation.regressor._parameters import box_of
+from sigmoe.estimation.regressor._parameters import AUTOMATIC, box_of
+from sigmoe.estimation.regressor._problem import Problem, standardised
 from sigmoe.estimation.regressor._standardise import Rows, Standardisation, without_constants
 from sigmoe.estimation.starts._draw import projected
 from sigmoe.moe import Architecture, MixingMeasure
@@ -69,11 +67,15 @@ class Ending:
         return self.status in CONVERGED
 
 
-def require_same(before: State, architecture: Architecture, n_experts: int) -> None:
-    """Raise InputError unless a fit goes on with the model that it began with."""
+def require_same(before: State, architecture: Architecture, n_experts: int | str) -> None:
+    """Raise InputError unless a fit goes on with the model that it began with.
+
+    A number of experts that the table decided stays what it was.
+    """
     old, new = before.measure.architecture, architecture
+    chosen = before.measure.n_experts
     pairs = {
-        "n_experts": (before.measure.n_experts, n_experts),
+        "n_experts": (chosen, chosen if n_experts in AUTOMATIC else n_experts),
         "gate": (old.gate, new.gate),
         "score": (old.score, new.score),
         "expert": (old.expert, new.expert),
@@ -85,42 +87,21 @@ def require_same(before: State, architecture: Architecture, n_experts: int) -> N
             raise invalid(name, f"{was!r}, as in the fit that goes on", now, remedy)
 
 
-def fit_rows(
-    rows: Rows,
-    standardisation: Standardisation,
-    architecture: Architecture,
-    parameters: dict[str, Any],
-    seed: Seed,
-    start: MixingMeasure | None,
+def kept(
+    problem: Problem, standardisation: Standardisation, fit: FitResult
 ) -> tuple[State, Ending]:
-    """Fit a table by least squares, from random starts or a given one."""
-    sample = _sample(rows, standardisation, architecture)
-    box = box_of(parameters["bounds"], sample)
-    result = fit_least_squares(
-        sample.X,
-        sample.y,
-        architecture,
-        parameters["n_experts"],
-        "random" if start is None else projected(start, box),
-        n_starts=parameters["n_starts"],
-        bounds=box,
-        seed=seed,
-        max_iterations=parameters["max_iterations"],
-        relative_tolerance=parameters["tolerance"],
-        sample_weight=sample.weight,
-        ridge=parameters["ridge"] / total_weight(sample),
-    )
-    measure = without_constants(result.measure, standardisation.constant)
+    """Return what is kept of a fit to a standardised table."""
+    measure = without_constants(fit.measure, standardisation.constant)
     ending = Ending(
-        result.objective,
-        result.status,
-        result.message,
-        result.n_iterations,
-        result.active_bounds,
-        result.start_objectives or (result.history[-1],),
-        result.n_agreed,
+        fit.objective,
+        fit.status,
+        fit.message,
+        fit.n_iterations,
+        fit.active_bounds,
+        fit.start_objectives or (fit.history[-1],),
+        fit.n_agreed,
     )
-    return State(measure, standardisation, Memory.of(sample, measure)), ending
+    return State(measure, standardisation, Memory.of(problem.sample, measure)), ending
 
 
 def take_in(rows: Rows, before: State, parameters: dict[str, Any]) -> tuple[State, Ending]:
@@ -134,7 +115,7 @@ def take_in(rows: Rows, before: State, parameters: dict[str, Any]) -> tuple[Stat
     """
     measure, units = before.measure, before.standardisation
     architecture, n_experts = measure.architecture, measure.n_experts
-    batch = _sample(rows, units, architecture)
+    batch = standardised(rows, units, architecture)
     new = total_weight(batch)
     memory = before.memory.faded(1.0 - (new / (new + before.memory.weight)) ** 2)
     box = box_of(parameters["bounds"], batch)
@@ -164,12 +145,3 @@ def take_in(rows: Rows, before: State, parameters: dict[str, Any]) -> tuple[Stat
         0,
     )
     return State(measure, units, memory), ending
-
-
-def _sample(rows: Rows, standardisation: Standardisation, architecture: Architecture) -> Sample:
-    return Sample.checked(
-        standardisation.inputs(rows.X),
-        standardisation.responses(rows.y),
-        architecture,
-        rows.weight,
-    )

@@ -1,0 +1,134 @@
+"""A standardised table and the settings of the estimator: the fits that can be asked of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sigmoe._base.seeds import Seed
+from sigmoe.estimation._bounds import Bounds
+from sigmoe.estimation._fit import fit_least_squares
+from sigmoe.estimation._result import FitResult
+from sigmoe.estimation._sample import Sample
+from sigmoe.estimation.regressor._memory import total_weight
+from sigmoe.estimation.regressor._parameters import box_of
+from sigmoe.estimation.regressor._standardise import Rows, Standardisation
+from sigmoe.estimation.selection._criteria import (
+    InformationCriteria,
+    free_parameters,
+    information_criteria,
+)
+from sigmoe.estimation.starts._draw import projected
+from sigmoe.moe import Architecture, MixingMeasure
+
+#: Residuals below this share of the responses count as none, as in ``selection``.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What the fits of one table share.
+
+    Attributes
+    ----------
+    sample : Sample
+        Standardised, equal rows merged.
+    architecture : Architecture
+    box : Bounds
+    parameters : dict
+        Of the estimator.
+    seed : int or SeedSequence
+    """
+
+    sample: Sample
+    architecture: Architecture
+    box: Bounds
+    parameters: dict[str, Any]
+    seed: Seed
+
+    @classmethod
+    def of(
+        cls,
+        rows: Rows,
+        units: Standardisation,
+        architecture: Architecture,
+        parameters: dict[str, Any],
+        seed: Seed,
+    ) -> Problem:
+        """Return the problem of a table in its standardisation."""
+        sample = standardised(rows, units, architecture)
+        return cls(sample, architecture, box_of(parameters["bounds"], sample), parameters, seed)
+
+    @property
+    def n_rows(self) -> float:
+        """Return how many rows the table counts for: the sum of its weights."""
+        return total_weight(self.sample)
+
+    def fit(
+        self, n_experts: int, start: MixingMeasure | None = None, max_iterations: int | None = None
+    ) -> FitResult:
+        """Fit with the ridge penalty, from random starts or a given one."""
+        ridge = self.parameters["ridge"] / self.n_rows
+        return self._run(self.architecture, n_experts, start, max_iterations, ridge)
+
+    def fit_without_gate(self) -> FitResult:
+        """Fit a single expert on its own: the gate of one softmax expert is 1."""
+        a = self.architecture
+        # The score has no effect; the linear one has the fewest parameters that no row sees.
+        bare = Architecture("softmax", "linear", a.expert, a.dim, a.n_outputs)
+        ridge = self.parameters["ridge"] / self.n_rows
+        return self._run(bare, 1, None, None, ridge)
+
+    def without_ridge(
+        self, measure: MixingMeasure, max_iterations: int, tolerance: float = math.inf
+    ) -> FitResult:
+        """Fit by plain least squares, from a fit with the ridge penalty.
+
+        A tolerance below the estimator's takes its place.
+        """
+        tight = min(tolerance, self.parameters["tolerance"])
+        problem = replace(self, parameters={**self.parameters, "tolerance": tight})
+        return problem._run(measure.architecture, measure.n_experts, measure, max_iterations, 0.0)
+
+    def criteria(
+        self, objective: float, architecture: Architecture, n_experts: int
+    ) -> InformationCriteria:
+        """Return AIC and BIC; the rows are counted by their weights."""
+        exact = math.sqrt(objective) <= _ROUNDING * self.sample.response_scale
+        return information_criteria(
+            0.0 if exact else objective,
+            # A weight of k is the row k times, and parts of a row do not move the logarithm.
+            max(1, round(self.n_rows)),
+            free_parameters(architecture, n_experts),
+            architecture.n_columns,
+        )
+
+    def _run(
+        self,
+        architecture: Architecture,
+        n_experts: int,
+        start: MixingMeasure | None,
+        max_iterations: int | None,
+        ridge: float,
+    ) -> FitResult:
+        limit = self.parameters["max_iterations"]
+        return fit_least_squares(
+            self.sample.X,
+            self.sample.y,
+            architecture,
+            n_experts,
+            "random" if start is None else projected(start, self.box),
+            n_starts=self.parameters["n_starts"],
+            bounds=self.box,
+            seed=self.seed,
+            max_iterations=limit if max_iterations is None else min(limit, max_iterations),
+            relative_tolerance=self.parameters["tolerance"],
+            sample_weight=self.sample.weight,
+            ridge=ridge,
+        )
+
+
+def standardised(rows: Rows, units: Standardisation, architecture: Architecture) -> Sample:
+    """Return the rows without their units, as a sample."""
+    return Sample.checked(units.inputs(rows.X), units.responses(rows.y), architecture, rows.weight)
