@@ -182,6 +182,7 @@ def test_a_checkpoint_of_another_problem_is_refused(path: Path) -> None:
     other = draw_truth(softmax, 2, seed=0)
     assert "architecture is" in refusal(path, architecture=softmax, start=other)
     assert "bounds is" in refusal(path, bounds=Bounds(c=(-19, 19)))
+    assert "ridge is 0.0, not 0.1" in refusal(path, ridge=0.1)
     assert "start is" in refusal(path, start=TRUTH)
     assert "start is" in refusal(path, start="random", n_starts=1)
     assert "number of rows is 300, not 299" in refusal(path, x=X[1:], y=Y[1:])

@@ -99,6 +99,33 @@ def test_passes_agree_with_those_in_memory(
     assert relative(streamed.curvature(theta), memory.curvature(theta)) < 1e-13
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_ridge_penalty_is_that_of_the_fit_in_memory(weighted: bool) -> None:
+    architecture = Architecture("sigmoid", "linear", "tanh", 1)
+    X, y, weight, start = problem(architecture)
+    sample_weight = weight if weighted else None
+    expected = fit_least_squares(
+        X, y, architecture, 2, start, ridge=0.01, sample_weight=sample_weight
+    )
+    plain = fit_least_squares(X, y, architecture, 2, start, sample_weight=sample_weight)
+    blocks = ArrayBlocks(X, y, sample_weight, block_rows=40)
+    found = fit_blocks(blocks, architecture, 2, start, ridge=0.01)
+    assert_same_fit(found, expected, X)
+    assert found.objective > plain.objective * 1.001
+    raced = fit_blocks(blocks, architecture, 2, n_starts=2, ridge=0.01)
+    assert raced.objective < 1.1 * expected.objective
+
+
+def test_blocks_are_computed_on_the_device_that_was_asked_for() -> None:
+    architecture = Architecture("sigmoid", "linear", "tanh", 1)
+    X, y, _, start = problem(architecture)
+    chunks = [(X[:70], y[:70]), (X[70:], y[70:])]
+    found = fit_blocks(chunks, architecture, 2, start, device="cpu")
+    assert found.measure == fit_blocks(chunks, architecture, 2, start).measure
+    with pytest.raises(InputError, match="device must be a device that PyTorch can use here"):
+        fit_blocks(chunks, architecture, 2, start, device="nothing")
+
+
 def test_sums_are_added_in_groups_of_neighbours() -> None:
     parts = [np.array([10.0**-k]) for k in range(2 * GROUP + 1)]
     expected = [add_up(parts[k : k + GROUP]) for k in (0, GROUP, 2 * GROUP)]

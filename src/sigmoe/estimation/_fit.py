@@ -19,6 +19,7 @@ from sigmoe.estimation._bounds import (
     require_inside,
     resolve_bounds,
 )
+from sigmoe.estimation._device import usable_device
 from sigmoe.estimation._result import FitResult, message_for
 from sigmoe.estimation._sample import Sample
 from sigmoe.estimation._solve import solve
@@ -202,18 +203,7 @@ def _sample(
             "Write Architecture(gate=..., dim=...).",
         )
     sample = Sample.checked(X, y, architecture, sample_weight)
-    return sample if device is None else sample.to(_device(device))
-
-
-def _device(device: torch.device | str) -> torch.device:
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError, TypeError):
-        raise invalid(
-            "device", "a device that PyTorch can use here", device, "Use 'cpu', or leave it out."
-        ) from None
-    return place
+    return sample if device is None else sample.to(usable_device(device))
 
 
 def _warn_if_too_few(sample: Sample, architecture: Architecture, n_experts: int) -> None:

@@ -24,7 +24,7 @@ from sigmoe.estimation.engine._refine import Point
 #: Names the layout, so that a later one can still read this.
 _FORMAT = "sigmoe-checkpoint-1"
 #: What identifies a problem, by name, in words or numbers.
-Fingerprint = Mapping[str, str | int]
+Fingerprint = Mapping[str, str | float]
 #: Seconds between two lines of progress where there is no terminal.
 _QUIET_SECONDS = 15.0
 

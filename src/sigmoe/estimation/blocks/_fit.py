@@ -25,6 +25,7 @@ from sigmoe.estimation._bounds import (
     require_inside,
     resolve_bounds,
 )
+from sigmoe.estimation._device import usable_device
 from sigmoe.estimation._result import FitResult, message_for
 from sigmoe.estimation._sample import Sample
 from sigmoe.estimation.blocks._checkpoint import Bar, Beginning, Checkpoint, Fingerprint
@@ -41,10 +42,12 @@ from sigmoe.estimation.blocks._streamed import (
 from sigmoe.estimation.engine._levenberg_marquardt import (
     Callback,
     Outcome,
+    Problem,
     Settings,
     State,
     minimise,
 )
+from sigmoe.estimation.engine._penalty import Ridge
 from sigmoe.estimation.starts._race import race
 from sigmoe.moe import Architecture, MixingMeasure
 
@@ -56,6 +59,7 @@ CONSTRAINTS = {
     "max_iterations": (Interval("integer", 1), "Allow at least one iteration."),
     "gradient_tolerance": (Interval("number", 0.0), "Use 0 to switch this test off."),
     "relative_tolerance": (Interval("number", 0.0), "Use 0 to switch this test off."),
+    "ridge": (Interval("number", 0.0), "Use 0 for plain least squares."),
     "checkpoint_seconds": (Interval("number", 0.0), "Use 0 to write after every iteration."),
 }
 #: Share by which the objective at a checkpoint's parameters may differ from the one it holds.
@@ -76,6 +80,8 @@ def fit_blocks(
     gradient_tolerance: float = 1e-8,
     relative_tolerance: float = 1e-8,
     callback: Callback | None = None,
+    ridge: float = 0.0,
+    device: torch.device | str | None = None,
     checkpoint: str | Path | None = None,
     checkpoint_seconds: float = 60.0,
     progress: bool | None = None,
@@ -105,8 +111,10 @@ def fit_blocks(
         Box of the parameters: at the scale of the data, given, or none.
     seed : int or SeedSequence
         Decides the random starts and the rows drawn for them.
-    max_iterations, gradient_tolerance, relative_tolerance, callback
+    max_iterations, gradient_tolerance, relative_tolerance, callback, ridge
         As in ``fit_least_squares``.
+    device : torch.device or str, optional
+        Where blocks are computed; default the CPU. On a cluster every worker needs such a device.
     checkpoint : str or Path, optional
         A file that keeps the state of the fit. If it exists, the fit goes on from there and ends
         as if it had never stopped; else it is made. It stays when the fit is done.
@@ -161,6 +169,7 @@ def fit_blocks(
         max_iterations=max_iterations,
         gradient_tolerance=gradient_tolerance,
         relative_tolerance=relative_tolerance,
+        ridge=ridge,
         checkpoint_seconds=checkpoint_seconds,
     )
     if not isinstance(architecture, Architecture):
@@ -170,7 +179,8 @@ def fit_blocks(
             architecture,
             "Write Architecture(gate=..., dim=...).",
         )
-    model = Model(architecture, int(n_experts))
+    place = None if device is None else usable_device(device)
+    model = Model(architecture, int(n_experts), place)
     given = _checked_start(start, model)
     settings = Settings(int(max_iterations), gradient_tolerance, relative_tolerance)
     data: Data = source if isinstance(source, DaskBlocks) else Streamed(as_blocks(source))
@@ -180,7 +190,7 @@ def fit_blocks(
         _warn_if_too_few(summary.rows, model)
         box = resolve_bounds(bounds, _stand_in(summary, architecture))
         problem = BlockProblem(data, model, summary.rows, bar.advance)
-        fit = BlockFit(problem, model, summary, box, settings)
+        fit = BlockFit(problem, model, summary, box, settings, ridge)
         store = None
         if checkpoint is not None:
             origin = _origin(given, n_starts, start_rows, seed)
@@ -208,6 +218,7 @@ class BlockFit:
     summary : Summary
     bounds : Bounds
     settings : Settings
+    ridge : float
     """
 
     def __init__(
@@ -217,8 +228,10 @@ class BlockFit:
         summary: Summary,
         bounds: Bounds,
         settings: Settings,
+        ridge: float,
     ) -> None:
-        self._problem = problem
+        self._problem: Problem = Ridge(problem, ridge) if ridge else problem
+        self._ridge = ridge
         self._model = model
         self._summary = summary
         self._bounds = bounds
@@ -233,7 +246,18 @@ class BlockFit:
     def begin_at_random(self, drawn: Sample, n_starts: int, seed: Seed) -> Beginning:
         """Return the beginning where the best of some random starts ended on the drawn rows."""
         architecture, n_experts = self._model.architecture, self._model.n_experts
-        ended = race(drawn, architecture, n_experts, n_starts, seed, self._bounds, self._settings)
+        if self._model.device is not None:
+            drawn = drawn.to(self._model.device)
+        ended = race(
+            drawn,
+            architecture,
+            n_experts,
+            n_starts,
+            seed,
+            self._bounds,
+            self._settings,
+            self._ridge,
+        )
         first = ended.starts[ended.winner].coordinates
         return Beginning(
             first,
@@ -290,6 +314,7 @@ class BlockFit:
             "architecture": json.dumps(asdict(self._model.architecture)),
             "n_experts": self._model.n_experts,
             "bounds": json.dumps(asdict(self._bounds)),
+            "ridge": self._ridge,
             "start": origin,
             "number of rows": self._summary.rows,
             "hash of the first and last rows": self._summary.digest,
@@ -302,7 +327,7 @@ class BlockFit:
         first = beginning.objective
         return FitResult(
             measure=MixingMeasure.from_coordinates(architecture, outcome.theta),
-            objective=outcome.objective,
+            objective=outcome.objective - self._ridge * float(outcome.theta.square().sum()),
             status=outcome.status,
             message=message_for(outcome.status, active),
             n_iterations=outcome.n_iterations,

@@ -43,10 +43,18 @@ _ENDS = 16
 
 @dataclass(frozen=True)
 class Model:
-    """What is fitted."""
+    """What is fitted, and where blocks are computed: None for the CPU."""
 
     architecture: Architecture
     n_experts: int
+    device: torch.device | None = None
+
+    def problem(self, sample: Sample) -> LeastSquares:
+        """Return the least squares problem of some rows, on the device."""
+        there = sample if self.device is None else sample.to(self.device)
+        return LeastSquares(
+            there.X, there.y, self.architecture, self.n_experts, sample_weight=there.weight
+        )
 
 
 @dataclass(frozen=True)
@@ -136,12 +144,10 @@ def block_sums(kind: Kind, theta: Array, block: Block, model: Model) -> Array:
     if sample is None:
         p = theta.size
         return np.zeros(2 + {"objective": 1, "gradient": 1 + p, "curvature": p * p}[kind])
-    problem = LeastSquares(
-        sample.X, sample.y, model.architecture, model.n_experts, sample_weight=sample.weight
-    )
+    problem = model.problem(sample)
     weight = problem.total_weight
-    counts = torch.tensor([len(sample), weight], dtype=torch.float64)
-    return torch.cat([counts, weight * _means(kind, torch.from_numpy(theta), problem)]).numpy()
+    means = _means(kind, torch.from_numpy(theta).to(problem.device), problem).cpu().numpy()
+    return np.concatenate([[len(sample), weight], weight * means])
 
 
 def _means(kind: Kind, theta: Tensor, problem: LeastSquares) -> Tensor:
@@ -315,14 +321,10 @@ class BlockProblem:
             )
             if chosen is None:
                 return self._means("curvature", theta).view(theta.numel(), theta.numel())
-            self._part = self._held(chosen)
-        return self._part.matrix(theta)
-
-    def _held(self, chosen: Tensor) -> LeastSquares:
-        """Return the problem of some rows, which stay in memory."""
-        part = self._data.rows(chosen.numpy(), self._model, self._tick)
-        architecture, n_experts = self._model.architecture, self._model.n_experts
-        return LeastSquares(part.X, part.y, architecture, n_experts, sample_weight=part.weight)
+            # These rows stay in memory.
+            held = self._data.rows(chosen.numpy(), self._model, self._tick)
+            self._part = self._model.problem(held)
+        return self._part.matrix(theta.to(self._part.device)).cpu()
 
     def _means(self, kind: Kind, theta: Tensor) -> Tensor:
         sums = self._data.total(kind, theta.numpy(), self._model, self._tick)
