@@ -7,6 +7,8 @@ from sigmoe.estimation._bounds import Bounds, default_bounds
 from sigmoe.estimation._first_order import first_order_fit
 from sigmoe.estimation._fit import fit_least_squares
 from sigmoe.estimation._result import FitResult
+from sigmoe.estimation.batch._fit import fit_batch
+from sigmoe.estimation.batch._result import BatchFit
 from sigmoe.estimation.engine._normal_equations import NormalEquations, normal_equations
 from sigmoe.estimation.inference._bootstrap import BootstrapIntervals, bootstrap_intervals
 from sigmoe.estimation.inference._conformal import (
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArrayBlocks",
+    "BatchFit",
     "BootstrapIntervals",
     "Bounds",
     "ChunkBlocks",
@@ -62,6 +65,7 @@ __all__ = [
     "conformal_radius",
     "default_bounds",
     "first_order_fit",
+    "fit_batch",
     "fit_blocks",
     "fit_least_squares",
     "information_criteria",

@@ -146,17 +146,18 @@ def block_sums(kind: Kind, theta: Array, block: Block, model: Model) -> Array:
         return np.zeros(2 + {"objective": 1, "gradient": 1 + p, "curvature": p * p}[kind])
     problem = model.problem(sample)
     weight = problem.total_weight
-    means = _means(kind, torch.from_numpy(theta).to(problem.device), problem).cpu().numpy()
+    means = _means(kind, torch.from_numpy(theta).to(problem.device), problem).numpy()
     return np.concatenate([[len(sample), weight], weight * means])
 
 
 def _means(kind: Kind, theta: Tensor, problem: LeastSquares) -> Tensor:
+    """Return what ``block_sums`` asks for, on the CPU."""
     if kind == "curvature":
-        return problem.matrix(theta).flatten()
+        return problem.matrix(theta).flatten().cpu()
     if kind == "objective":
-        return theta.new_tensor([problem.objective(theta)])
+        return torch.tensor([problem.objective(theta)], dtype=torch.float64)
     objective, gradient = problem.gradient(theta)
-    return torch.cat([theta.new_tensor([objective]), gradient])
+    return torch.cat([torch.tensor([objective], dtype=torch.float64), gradient.cpu()])
 
 
 def add_up(parts: Iterable[Array]) -> Array:
