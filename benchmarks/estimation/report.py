@@ -88,13 +88,13 @@ def draw_figure(rows: Sequence[Row], problems: Sequence[Problem]) -> Figure:
     left.set_ylim(len(rows) - 0.4, -0.6)
     _tidy(left, "to 1e-6 of the best known objective")
     _tidy(right, "to the worse of the two final objectives")
-    figure.supxlabel("time of the peer / time of fit_least_squares", fontsize=10)
     figure.legend(handles=_handles(), loc="outside lower center", ncols=4, fontsize=8)
     return figure
 
 
 def _tidy(axes: Axes, title: str) -> None:
     axes.set_title(title, fontsize=10, pad=16)
+    axes.set_xlabel("time of the peer / time of fit_least_squares")
     axes.grid(axis="y", color="0.92")
     axes.set_axisbelow(True)
     axes.set_xscale("log")

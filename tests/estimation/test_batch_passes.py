@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from sigmoe.estimation import normal_equations
-from sigmoe.estimation.batch import _tiles
+from sigmoe.estimation.batch import _least_squares, _tiles
 from sigmoe.estimation.batch._least_squares import BatchLeastSquares
 from sigmoe.estimation.batch._samples import Samples
 from sigmoe.estimation.engine._normal_equations import LeastSquares
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample, draw_truth, expert_names
 from sigmoe.moe._forward import forward
+from sigmoe.moe._monomials import monomials
 
 GATES = ("sigmoid", "softmax")
 SCORES = ("full", "partial", "linear")
@@ -165,6 +166,27 @@ def test_memory_is_limited_by_shorter_chunks_and_smaller_tiles() -> None:
     few = _tiles.most_problems(10**6, 100, cpu)
     assert _tiles.most_problems(100, 100, cpu) > few
     assert _tiles.most_problems(10**6, 100, torch.device("meta")) > few
+
+
+def test_the_monomials_of_many_samples_stay_within_a_chunk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+
+    def watched(Xt: Tensor, degree: int) -> Tensor:
+        powers = monomials(Xt, degree)
+        sizes.append(powers.numel())
+        return powers
+
+    monkeypatch.setattr(_least_squares, "monomials", watched)
+    monkeypatch.setattr(_tiles, "CHUNK_NUMBERS", 2**16)
+    architecture = Architecture(dim=4)
+    X, y = torch.randn(30, 200, 4).double(), torch.randn(30, 200).double()
+    theta = measures(architecture, 30, n_experts=2)
+    problems = batch(X, y, theta)
+    problems.curvature(flat(theta), everything(theta))
+    problems.gradient(flat(theta), everything(theta))
+    assert 2**14 < max(sizes) <= 2**16
 
 
 def test_large_samples_take_the_matrix_from_the_rows_of_a_single_fit() -> None:

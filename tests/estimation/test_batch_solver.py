@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from sigmoe.estimation.batch._box import Box, box_steps, predicted_decrease
-from sigmoe.estimation.batch._levenberg_marquardt import STATUSES, State, minimise
+from sigmoe.estimation.batch._levenberg_marquardt import STATUSES, State, minimise, scaled_gradient
 from sigmoe.estimation.batch._records import choose, insert, select
-from sigmoe.estimation.batch._refine import CurvaturePairs
+from sigmoe.estimation.batch._refine import CurvaturePairs, Points
 from sigmoe.estimation.engine import _box as single_box
 from sigmoe.estimation.engine import _levenberg_marquardt as single
 from sigmoe.estimation.engine import _refine as single_refine
@@ -201,6 +201,24 @@ def test_no_more_run_than_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None
     seen.clear()
     solved([0, 1, 2], max_iterations=1)
     assert seen == [[0, 1], [2]]
+
+
+def test_gradient_norms_are_those_of_the_single_engine() -> None:
+    rng = torch.Generator().manual_seed(5)
+    theta, gradient = torch.randn(2, 5, 3, dtype=torch.float64, generator=rng)
+    scale = torch.rand(5, 3, dtype=torch.float64, generator=rng)
+    # A dead column, an exact fit up to rounding, and no column at all.
+    scale[1, 0], scale[3] = 0.0, 0.0
+    objective = torch.tensor([1.0, 0.3, 1e-27, 2.0, 1e-29]).double()
+    size = torch.tensor([1.0, 1.0, 10.0, 1.0, 0.01]).double()
+    box = Box(torch.full_like(theta, -0.5), torch.full_like(theta, 0.5))
+    theta = box.nearest(theta)
+    norms = scaled_gradient(Points(theta, objective, gradient), scale, box, size)
+    for k in range(5):
+        point = single_refine.Point(theta[k], float(objective[k]), gradient[k])
+        alone = single.scaled_gradient(point, scale[k], box.lower[k], box.upper[k], float(size[k]))
+        assert float(norms[k]) == pytest.approx(alone, rel=1e-12)
+    assert float(norms[2]) == 0.0 < float(norms[4])
 
 
 def random_systems(count: int = 12, p: int = 5) -> tuple[Tensor, ...]:
