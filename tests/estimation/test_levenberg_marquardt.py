@@ -215,7 +215,7 @@ def test_a_coordinate_at_its_bound_moves_the_others() -> None:
 
 
 def test_what_still_leaves_the_box_is_projected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sigmoe.estimation.engine._box._PASSES", 1)
+    monkeypatch.setattr("sigmoe.estimation.engine._box.PASSES", 1)
     low, high = torch.full((2,), -1.0).double(), torch.full((2,), 1.0).double()
     taken = box_step(
         torch.eye(2).double(),

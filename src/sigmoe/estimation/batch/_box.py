@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sigmoe.estimation.batch._records import dot, insert, select, where_true
-from sigmoe.estimation.engine._box import _PASSES, free_coordinates
+from sigmoe.estimation.engine._box import PASSES, free_coordinates
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def box_steps(
     fixed = torch.zeros_like(theta)
     systems = DampedSystems.factored(matrix, damping, scale, free)
     step = systems.solve(-0.5 * gradient)
-    for remaining in reversed(range(_PASSES)):
+    for remaining in reversed(range(PASSES)):
         moved = box.nearest(theta + step)
         outside = (moved != theta + step) & free & systems.usable.unsqueeze(1)
         index = where_true(outside.any(1))

@@ -11,7 +11,7 @@ from torch import Tensor
 from sigmoe.estimation.batch._box import Box, DampedSystems, box_steps, predicted_decrease
 from sigmoe.estimation.batch._records import choose, insert, select, where_true
 from sigmoe.estimation.batch._refine import Evaluate, Points
-from sigmoe.estimation.engine._levenberg_marquardt import _DAMPING_RANGE, _LEAST_GAIN
+from sigmoe.estimation.engine._levenberg_marquardt import DAMPING_RANGE, LEAST_GAIN
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def descend(
             growth,
         )
         found = insert(found, index, trial)
-        index = index[where_true(~trial.accepted & (trial.damping <= _DAMPING_RANGE[1]))]
+        index = index[where_true(~trial.accepted & (trial.damping <= DAMPING_RANGE[1]))]
         growth *= 2.0
     return found
 
@@ -88,9 +88,9 @@ def _try_steps(
         change = insert(change, index, select(new.objective - point.objective, index))
     # Where nothing was tried the point is the old one and the gain not above zero.
     gain = (point.objective - new.objective) / promised
-    good = torch.isfinite(gain) & (gain > _LEAST_GAIN) & torch.isfinite(new.gradient).all(1)
+    good = torch.isfinite(gain) & (gain > LEAST_GAIN) & torch.isfinite(new.gradient).all(1)
     shrunk = found.damping * (1.0 - (2.0 * gain - 1.0) ** 3).clamp_min(1 / 3)
-    shrunk = shrunk.clamp_min(_DAMPING_RANGE[0])
+    shrunk = shrunk.clamp_min(DAMPING_RANGE[0])
     return Descent(
         choose(good, new, point),
         systems,

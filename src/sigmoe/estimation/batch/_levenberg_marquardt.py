@@ -20,9 +20,9 @@ from sigmoe.estimation.batch._descend import descend
 from sigmoe.estimation.batch._records import insert, select, where_true
 from sigmoe.estimation.batch._refine import Evaluate, Points, refine
 from sigmoe.estimation.engine._levenberg_marquardt import (
-    _ROUNDING,
-    _SCALE_FLOOR,
-    _SMALL_IN_A_ROW,
+    ROUNDING,
+    SCALE_FLOOR,
+    SMALL_IN_A_ROW,
     Settings,
 )
 
@@ -220,7 +220,7 @@ def scaled_gradient(point: Points, scale: Tensor, box: Box, response_scale: Tens
     cosine = 0.5 * point.gradient.abs() / floored(scale).sqrt() / size.unsqueeze(1)
     largest = (cosine * box.free(point.theta, point.gradient)).amax(1)
     # An exact fit: what is left of the residual is rounding, and so is its direction.
-    return torch.where(size <= _ROUNDING * response_scale, 0.0, largest)
+    return torch.where(size <= ROUNDING * response_scale, 0.0, largest)
 
 
 def _progress(old: State, new: Points, settings: Settings) -> tuple[Tensor, Tensor]:
@@ -234,10 +234,10 @@ def _progress(old: State, new: Points, settings: Settings) -> tuple[Tensor, Tens
     status = torch.where(old.n_iterations >= settings.max_iterations, _ITERATIONS, _RUNNING)
     status = torch.where(still, _STEP, status)
     # One small decrease may only mean that the damping was large.
-    return small, torch.where(small >= _SMALL_IN_A_ROW, _DECREASE, status)
+    return small, torch.where(small >= SMALL_IN_A_ROW, _DECREASE, status)
 
 
 def floored(scale: Tensor) -> Tensor:
     """Return the scales (b, p) with their small entries raised, positive everywhere."""
     largest = scale.amax(1, keepdim=True)
-    return torch.maximum(scale, torch.where(largest > 0, _SCALE_FLOOR * largest, 1.0))
+    return torch.maximum(scale, torch.where(largest > 0, SCALE_FLOOR * largest, 1.0))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sigmoe.estimation.batch._box import Box, DampedSystems
 from sigmoe.estimation.batch._records import choose, dot, insert, select, where_true
-from sigmoe.estimation.engine._refine import _BACKTRACK, _SUFFICIENT, _TRIALS, _WORTHWHILE
+from sigmoe.estimation.engine._refine import BACKTRACK, SUFFICIENT, TRIALS, WORTHWHILE
 
 #: Objectives (k,) and gradients (k, p) at coordinates (k, p) of the problems at positions (k,).
 Evaluate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -144,7 +144,7 @@ def _one_step(evaluate: Evaluate, going: _Going, taken: int) -> tuple[_Going, Te
     )
     gained, total = old.objective - new.objective, going.first_objective - new.objective
     at_bound = (inside & ~going.box.strictly_inside(new.theta)).any(1)
-    ends = ~found | (gained < _WORTHWHILE * total / (taken + 1)) | at_bound
+    ends = ~found | (gained < WORTHWHILE * total / (taken + 1)) | at_bound
     return replace(going, point=new, pairs=pairs), ends
 
 
@@ -157,17 +157,17 @@ def _line_search(evaluate: Evaluate, going: _Going, direction: Tensor) -> tuple[
     found = torch.zeros_like(going.index, dtype=torch.bool)
     descends = torch.isfinite(direction).all(1) & (dot(point.gradient, direction) < 0)
     index = where_true(descends)
-    for _ in range(_TRIALS):
+    for _ in range(TRIALS):
         if len(index) == 0:
             break
         old, box = select(point, index), select(going.box, index)
         theta = box.nearest(old.theta + select(direction, index))
         trial = Points(theta, *evaluate(theta, select(going.which, index)))
-        wanted = -_SUFFICIENT * dot(old.gradient, theta - old.theta)
+        wanted = -SUFFICIENT * dot(old.gradient, theta - old.theta)
         good = torch.isfinite(trial.objective) & (wanted > 0)
         good &= old.objective - trial.objective >= wanted
         new = insert(new, index, choose(good, trial, old))
         found = insert(found, index, good)
         index = index[where_true(~good)]
-        direction = direction * _BACKTRACK
+        direction = direction * BACKTRACK
     return new, found

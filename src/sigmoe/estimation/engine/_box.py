@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 #: Passes of the working set; each one fixes the coordinates whose step leaves the box.
-_PASSES = 5
+PASSES = 5
 
 
 def free_coordinates(theta: Tensor, gradient: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ def box_step(
     free = free_coordinates(theta, gradient, lower, upper)
     fixed = torch.zeros_like(theta)
     step = fixed
-    for _ in range(_PASSES):
+    for _ in range(PASSES):
         system = DampedSystem(matrix, damping, scale, free)
         if not system.usable:
             return None

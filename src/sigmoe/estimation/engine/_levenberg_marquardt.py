@@ -26,13 +26,13 @@ from sigmoe.estimation.engine._refine import Point, ValueAndGradient, refine
 #: Called after each iteration with the number of iterations so far and the objective.
 Callback = Callable[[int, float], object]
 
-_LEAST_GAIN = 1e-4
-_DAMPING_RANGE = (1e-12, 1e12)
+LEAST_GAIN = 1e-4
+DAMPING_RANGE = (1e-12, 1e12)
 #: Scales below this share of the largest are raised to it: a dead expert has zero columns.
-_SCALE_FLOOR = 1e-8
+SCALE_FLOOR = 1e-8
 #: Residuals below this share of the responses are rounding.
-_ROUNDING = 1e-14
-_SMALL_IN_A_ROW = 2
+ROUNDING = 1e-14
+SMALL_IN_A_ROW = 2
 
 
 class Problem(Protocol):
@@ -225,7 +225,7 @@ def descend(
     theta, objective, gradient = state.point.theta, state.point.objective, state.point.gradient
     scale = floored(state.scale)
     damping, growth, change = state.damping, state.growth, inf
-    while damping <= _DAMPING_RANGE[1]:
+    while damping <= DAMPING_RANGE[1]:
         taken = box_step(matrix, gradient, damping, scale, theta, lower, upper)
         promised = 0.0 if taken is None else predicted_decrease(matrix, gradient, taken[0])
         if taken is not None and promised > 0:
@@ -233,8 +233,8 @@ def descend(
             new_objective, new_gradient = evaluate(theta + step)
             change = new_objective - objective
             gain = -change / promised
-            if isfinite(gain) and gain > _LEAST_GAIN and bool(torch.isfinite(new_gradient).all()):
-                damping = max(damping * max(1 / 3, 1 - (2 * gain - 1) ** 3), _DAMPING_RANGE[0])
+            if isfinite(gain) and gain > LEAST_GAIN and bool(torch.isfinite(new_gradient).all()):
+                damping = max(damping * max(1 / 3, 1 - (2 * gain - 1) ** 3), DAMPING_RANGE[0])
                 point = Point(theta + step, new_objective, new_gradient)
                 return replace(state, point=point, damping=damping, growth=2.0), system
         damping *= growth
@@ -253,7 +253,7 @@ def scaled_gradient(
     """
     free = free_coordinates(point.theta, point.gradient, lower, upper)
     size = point.objective**0.5
-    if size <= _ROUNDING * response_scale:
+    if size <= ROUNDING * response_scale:
         # An exact fit: what is left of the residual is rounding, and so is its direction.
         return 0.0
     cosine = 0.5 * point.gradient.abs() / floored(scale).sqrt() / size
@@ -263,7 +263,7 @@ def scaled_gradient(
 def floored(scale: Tensor) -> Tensor:
     """Return the scale with its small entries raised, positive everywhere."""
     largest = float(scale.max())
-    return scale.clamp_min(_SCALE_FLOOR * largest if largest > 0 else 1.0)
+    return scale.clamp_min(SCALE_FLOOR * largest if largest > 0 else 1.0)
 
 
 def _progress(old: State, new: State, settings: Settings) -> tuple[int, str]:
@@ -271,7 +271,7 @@ def _progress(old: State, new: State, settings: Settings) -> tuple[int, str]:
     decrease = old.point.objective - new.point.objective
     small = old.small + 1 if decrease <= settings.relative_tolerance * old.point.objective else 0
     # One small decrease may only mean that the damping was large.
-    if small >= _SMALL_IN_A_ROW:
+    if small >= SMALL_IN_A_ROW:
         return small, "decrease"
     scale = floored(new.scale).sqrt()
     moved = float(((new.point.theta - old.point.theta) * scale).norm())

@@ -19,11 +19,11 @@ from sigmoe.estimation.engine._box import DampedSystem
 #: Objective and gradient at coordinates of shape (p,).
 ValueAndGradient = Callable[[Tensor], tuple[float, Tensor]]
 
-_SUFFICIENT = 1e-4
-_BACKTRACK = 0.3
-_TRIALS = 2
+SUFFICIENT = 1e-4
+BACKTRACK = 0.3
+TRIALS = 2
 #: A step that brings less than this share of the average decrease so far ends the refinement.
-_WORTHWHILE = 0.02
+WORTHWHILE = 0.02
 
 
 @dataclass
@@ -102,7 +102,7 @@ def refine(
         gained, total = point.objective - new.objective, before.objective - new.objective
         point = new
         at_bound = ((point.theta <= lower) | (point.theta >= upper)) & inside.bool()
-        if gained < _WORTHWHILE * total / (taken + 1) or bool(at_bound.any()):
+        if gained < WORTHWHILE * total / (taken + 1) or bool(at_bound.any()):
             break
     return point
 
@@ -113,11 +113,11 @@ def _line_search(
     """Return the first of a few shortened steps with sufficient decrease, else None."""
     if not bool(torch.isfinite(direction).all()) or float(point.gradient @ direction) >= 0:
         return None
-    for _ in range(_TRIALS):
+    for _ in range(TRIALS):
         theta = torch.minimum(torch.maximum(point.theta + direction, lower), upper)
         objective, gradient = evaluate(theta)
-        wanted = -_SUFFICIENT * float(point.gradient @ (theta - point.theta))
+        wanted = -SUFFICIENT * float(point.gradient @ (theta - point.theta))
         if isfinite(objective) and wanted > 0 and point.objective - objective >= wanted:
             return Point(theta, objective, gradient)
-        direction = direction * _BACKTRACK
+        direction = direction * BACKTRACK
     return None
