@@ -44,6 +44,7 @@ def table() -> Table:
     return Table("made", X, y, np.arange(60), "y")
 
 
+# scikit-learn ships no types, so its classes are Any.
 class Broken(LinearRegression):  # type: ignore[misc]
     """Raises when it is fitted."""
 
@@ -76,6 +77,7 @@ def outcomes(table: Table, make: Callable[[], Any], installed: bool = True) -> l
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_tables_have_the_documented_shapes(name: str) -> None:
+    # statsmodels comes with requirements-bench.lock, which the tests do not need.
     pytest.importorskip(SOURCES[name].package)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -22,6 +22,7 @@ SCRIPT = Path(__file__).with_name("flexmix.R")
 PATIENCE = 300.0
 
 
+# scikit-learn ships no types, so its bases are Any, here and below.
 class CgmmByBIC(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """cgmm's softmax mixture of linear experts with Gaussian noise, fitted by EM."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import Tensor
 
+from dense_problem import Dense, Residuals
 from sigmoe.estimation.batch._box import Box, box_steps, predicted_decrease
 from sigmoe.estimation.batch._levenberg_marquardt import STATUSES, State, minimise, scaled_gradient
 from sigmoe.estimation.batch._records import choose, insert, select
@@ -18,28 +18,6 @@ from sigmoe.estimation.engine import _levenberg_marquardt as single
 from sigmoe.estimation.engine import _refine as single_refine
 
 INF = float("inf")
-Residuals = Callable[[Tensor], Tensor]
-
-
-@dataclass
-class Dense:
-    """One problem from its residual function, as the single solver wants it."""
-
-    residuals: Residuals
-
-    def objective(self, theta: Tensor) -> float:
-        return float(self.residuals(theta).square().mean())
-
-    def gradient(self, theta: Tensor) -> tuple[float, Tensor]:
-        residual, jacobian = self.residuals(theta), self.jacobian(theta)
-        return self.objective(theta), 2 * jacobian.T @ residual / len(residual)
-
-    def curvature(self, theta: Tensor) -> Tensor:
-        jacobian = self.jacobian(theta)
-        return jacobian.T @ jacobian / len(jacobian)
-
-    def jacobian(self, theta: Tensor) -> Tensor:
-        return torch.autograd.functional.jacobian(self.residuals, theta)
 
 
 @dataclass
@@ -170,6 +148,7 @@ def test_finished_problems_are_not_evaluated_again() -> None:
         seen.append(which.tolist())
         return evaluate(theta, which)
 
+    # A method is replaced, which mypy takes for a slip.
     batch.curvature = watched  # type: ignore[method-assign]
     start = torch.tensor([[1.0, 1.0, 0.0, 0.0], PROBLEMS[2][1]]).double()
     box = Box(torch.full((2, 4), -INF).double(), torch.full((2, 4), INF).double())

@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import least_squares, lsq_linear
 from torch import Tensor
 
+from dense_problem import Dense, Residuals
 from sigmoe.estimation.engine._box import box_step, free_coordinates, predicted_decrease
 from sigmoe.estimation.engine._levenberg_marquardt import Outcome, Settings, minimise
 
 INF = float("inf")
-Residuals = Callable[[Tensor], Tensor]
-
-
-@dataclass
-class Dense:
-    """A least squares problem from its residual function, with autograd Jacobians."""
-
-    residuals: Residuals
-
-    def objective(self, theta: Tensor) -> float:
-        return float(self.residuals(theta).square().mean())
-
-    def gradient(self, theta: Tensor) -> tuple[float, Tensor]:
-        residual, jacobian = self.residuals(theta), self.jacobian(theta)
-        return self.objective(theta), 2 * jacobian.T @ residual / len(residual)
-
-    def curvature(self, theta: Tensor) -> Tensor:
-        jacobian = self.jacobian(theta)
-        return jacobian.T @ jacobian / len(jacobian)
-
-    def jacobian(self, theta: Tensor) -> Tensor:
-        return torch.autograd.functional.jacobian(self.residuals, theta)
 
 
 def solve(

@@ -188,13 +188,8 @@ def _checked(name: str, value: float) -> float:
     return check(name, value, constraint, remedy)
 
 
-def _sample(
-    X: ArrayLike,
-    y: ArrayLike,
-    architecture: Architecture,
-    device: torch.device | str | None,
-    sample_weight: ArrayLike | None,
-) -> Sample:
+def require_architecture(architecture: object) -> None:
+    """Raise InputError for anything else."""
     if not isinstance(architecture, Architecture):
         raise invalid(
             "architecture",
@@ -202,6 +197,16 @@ def _sample(
             architecture,
             "Write Architecture(gate=..., dim=...).",
         )
+
+
+def _sample(
+    X: ArrayLike,
+    y: ArrayLike,
+    architecture: Architecture,
+    device: torch.device | str | None,
+    sample_weight: ArrayLike | None,
+) -> Sample:
+    require_architecture(architecture)
     sample = Sample.checked(X, y, architecture, sample_weight)
     return sample if device is None else sample.to(usable_device(device))
 

@@ -26,6 +26,8 @@ from sigmoe.estimation._bounds import (
     resolve_bounds,
 )
 from sigmoe.estimation._device import usable_device
+from sigmoe.estimation._fit import CONSTRAINTS as MEMORY_CONSTRAINTS
+from sigmoe.estimation._fit import require_architecture
 from sigmoe.estimation._result import FitResult, message_for
 from sigmoe.estimation._sample import Sample
 from sigmoe.estimation.blocks._checkpoint import Bar, Beginning, Checkpoint, Fingerprint
@@ -52,14 +54,8 @@ from sigmoe.estimation.starts._race import race
 from sigmoe.moe import Architecture, MixingMeasure
 
 #: Constraints of the numbers a user may pass, with the remedy that goes into the message.
-CONSTRAINTS = {
-    "n_experts": (Interval("integer", 1), "Ask for at least one expert."),
-    "n_starts": (Interval("integer", 1), "Ask for at least one start."),
+CONSTRAINTS = MEMORY_CONSTRAINTS | {
     "start_rows": (Interval("integer", 1), "Use as many rows as fit in memory, say 100_000."),
-    "max_iterations": (Interval("integer", 1), "Allow at least one iteration."),
-    "gradient_tolerance": (Interval("number", 0.0), "Use 0 to switch this test off."),
-    "relative_tolerance": (Interval("number", 0.0), "Use 0 to switch this test off."),
-    "ridge": (Interval("number", 0.0), "Use 0 for plain least squares."),
     "checkpoint_seconds": (Interval("number", 0.0), "Use 0 to write after every iteration."),
 }
 #: Share by which the objective at a checkpoint's parameters may differ from the one it holds.
@@ -172,13 +168,7 @@ def fit_blocks(
         ridge=ridge,
         checkpoint_seconds=checkpoint_seconds,
     )
-    if not isinstance(architecture, Architecture):
-        raise invalid(
-            "architecture",
-            "an Architecture",
-            architecture,
-            "Write Architecture(gate=..., dim=...).",
-        )
+    require_architecture(architecture)
     place = None if device is None else usable_device(device)
     model = Model(architecture, int(n_experts), place)
     given = _checked_start(start, model)

@@ -15,7 +15,7 @@ from sigmoe.estimation.regressor._parameters import fits_into_memory
 from sigmoe.estimation.regressor._problem import Problem
 from sigmoe.estimation.selection._criteria import comparison, free_parameters
 from sigmoe.estimation.selection._merging import merge_atoms
-from sigmoe.estimation.selection._merging_path import MergePath, chosen_path
+from sigmoe.estimation.selection._merging_path import MergeLevel, MergePath, chosen_path
 from sigmoe.estimation.selection._starts import grown_starts
 from sigmoe.moe import MixingMeasure
 from sigmoe.moe._gates import get_gate
@@ -96,7 +96,7 @@ def _merge(problem: Problem) -> tuple[FitResult, Selection]:
     sizes, left_out = sizes_for(problem)
     many = problem.fit(sizes[-1])
     path = merging_path(problem, many.measure)
-    objectives = [path.level(size).objective or 0.0 for size in sizes]
+    objectives = [_known(path.level(size)) for size in sizes]
     selection = _selected(problem, sizes, objectives, left_out)
     chosen = _chosen(selection)
     fit = many if chosen == sizes[-1] else problem.fit(chosen, path.level(chosen).measure)
@@ -122,13 +122,17 @@ def merging_path(problem: Problem, measure: MixingMeasure) -> MergePath:
     levels = tuple(
         replace(
             level,
-            criteria=problem.criteria(
-                level.objective or 0.0, problem.architecture, level.n_experts
-            ),
+            criteria=problem.criteria(_known(level), problem.architecture, level.n_experts),
         )
         for level in path.levels
     )
     return chosen_path(levels, criterion, max(1, round(problem.n_rows)))
+
+
+def _known(level: MergeLevel) -> float:
+    """Return the objective of a level; every level of a path over responses has one."""
+    assert level.objective is not None
+    return level.objective
 
 
 def sizes_for(problem: Problem) -> tuple[list[int], str]:
