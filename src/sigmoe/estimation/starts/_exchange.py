@@ -2,8 +2,9 @@
 
 Least squares of mixtures has many local optima, and most of them differ from a good one by an atom
 or two that ended in the wrong place. Starting all over throws away those that are right; this local
-search keeps them. A trial begins with a few iterations, and is given up unless they bring it near
-the best so far.
+search keeps them. Where atoms have sides (module ``_sides``), those that stay are turned to the
+sides that suit them without the one that goes. A trial begins with a few iterations, and is given
+up unless they bring it near the best so far.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sigmoe.estimation._sample import Sample
 from sigmoe.estimation._solve import solve
 from sigmoe.estimation.engine._levenberg_marquardt import Problem, Settings
 from sigmoe.estimation.starts._draw import draw_start, projected
+from sigmoe.estimation.starts._sides import has_sides, on_best_sides
 from sigmoe.moe import MixingMeasure
 from sigmoe.moe._gates import get_gate
 
@@ -25,7 +27,9 @@ from sigmoe.moe._gates import get_gate
 _FIRST, _HOPEFUL, _MORE = 4, 1.1, 12
 #: A smaller gain does not call for another look at all atoms.
 _NOTABLE = 5e-3
-#: Trials for each atom, at most.
+#: Trials in a row without a notable gain that end the search, if there are fewer atoms than this.
+_PATIENCE = 6
+#: Trials at most, in units of those that may fail in a row.
 _SWEEPS = 3
 
 
@@ -65,8 +69,8 @@ def exchange_atoms(
 ) -> tuple[MixingMeasure, float]:
     """Return a measure that is at least as good, and its objective on the whole sample.
 
-    Every atom in turn is replaced by a random one, until none of them brought a notable gain since
-    the last that did.
+    Every atom in turn is replaced by a random one, until none of them (of few atoms, none in more
+    than one turn) brought a notable gain since the last that did.
 
     Parameters
     ----------
@@ -78,11 +82,14 @@ def exchange_atoms(
     rng : Generator
     """
     n_experts = measure.n_experts
-    since_gain = 0
-    for trial in range(_SWEEPS * n_experts if n_experts > 1 else 0):
-        if since_gain >= n_experts:
+    turn = has_sides(measure.architecture)
+    patience, since_gain = _patience(n_experts), 0
+    for trial in range(_SWEEPS * patience if n_experts > 1 else 0):
+        if since_gain >= patience:
             break
-        changed = with_fresh_atom(search, measure, trial % n_experts, rng)
+        atom = trial % n_experts
+        kept = on_best_sides(search.part, measure, atom) if turn else measure
+        changed = with_fresh_atom(search, kept, atom, rng)
         new, reached = search.run(changed, _FIRST)
         if reached <= _HOPEFUL * objective:
             new, reached = search.run(new, _MORE)
@@ -90,6 +97,14 @@ def exchange_atoms(
         if reached < objective:
             measure, objective = new, reached
     return measure, objective
+
+
+def _patience(n_experts: int) -> int:
+    """Return how many trials may fail in a row: one for each atom, and a second turn of a few.
+
+    As many as there are pairs of atoms is enough: up to three atoms are found without more.
+    """
+    return max(n_experts, min(_PATIENCE, n_experts * (n_experts - 1) // 2))
 
 
 def with_fresh_atom(
