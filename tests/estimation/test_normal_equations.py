@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sigmoe._base.errors import InputError
 from sigmoe.estimation import normal_equations
-from sigmoe.estimation.engine._chunks import curvature_rows
+from sigmoe.estimation.engine._chunks import curvature_rows, refinements
 from sigmoe.estimation.engine._layout import layout
 from sigmoe.estimation.engine._normal_equations import LeastSquares
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample, draw_truth, expert_names
@@ -170,3 +170,19 @@ def test_how_many_rows_the_matrix_of_a_step_is_taken_from(
         assert len(chosen) == rows
         assert bool((chosen.diff() > 0).all())
         assert 0.49 < float(chosen.double().mean()) / n < 0.51
+
+
+@pytest.mark.parametrize(
+    ("dim", "n_experts", "n", "steps"),
+    [
+        (2, 3, 10_000, 12),  # a small sample
+        (8, 8, 100_000, 12),  # a matrix costs nine gradients
+        (4, 4, 50_000, 2),  # a matrix of a quarter of the rows costs two
+        (2, 3, 1_000_000, 0),  # the matrix is no dearer than a gradient
+        (2, 3, 100_000_000, 0),
+    ],
+)
+def test_cheap_steps_are_taken_where_the_matrix_costs_many_gradients(
+    dim: int, n_experts: int, n: int, steps: int
+) -> None:
+    assert refinements(n, layout(Architecture(dim=dim), n_experts)) == steps

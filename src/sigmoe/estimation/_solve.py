@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sigmoe.estimation._bounds import Bounds, coordinate_limits
 from sigmoe.estimation._sample import Sample
+from sigmoe.estimation.engine._chunks import refinements
+from sigmoe.estimation.engine._layout import layout
 from sigmoe.estimation.engine._levenberg_marquardt import Callback, Outcome, Settings, minimise
 from sigmoe.moe import MixingMeasure
 
@@ -21,4 +25,6 @@ def solve(
     limits = coordinate_limits(bounds, start.architecture, start.n_experts)
     lower, upper = (side.to(sample.device) for side in limits)
     theta = start.coordinates.to(sample.device)
+    design = layout(start.architecture, start.n_experts)
+    settings = replace(settings, refinements=refinements(len(sample), design))
     return minimise(problem, theta, lower, upper, sample.response_scale, settings, callback)

@@ -152,7 +152,8 @@ def _polynomial(degree: int) -> Expert:
 
 
 def _step(z: Tensor) -> Tensor:
-    return (z > 0).to(z.dtype)
+    # Several times faster than a comparison and a conversion.
+    return torch.sign(torch.relu(z))
 
 
 def _gelu(z: Tensor) -> Tensor:

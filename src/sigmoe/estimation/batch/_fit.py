@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -21,6 +22,7 @@ from sigmoe.estimation.batch._least_squares import BatchLeastSquares
 from sigmoe.estimation.batch._levenberg_marquardt import STATUSES, Callback, State, minimise
 from sigmoe.estimation.batch._result import BatchFit
 from sigmoe.estimation.batch._samples import Samples
+from sigmoe.estimation.engine._chunks import refinements
 from sigmoe.estimation.engine._levenberg_marquardt import Settings
 from sigmoe.moe import MixingMeasure
 
@@ -107,6 +109,7 @@ def fit_batch(
     box = _box(bounds, samples, starts)
     _require_inside(theta, box, starts)
     problems = BatchLeastSquares(samples, architecture, starts.n_experts, ridge)
+    settings = replace(settings, refinements=refinements(samples.n, problems.layout))
     state, norm = minimise(problems, theta, box, samples.response_scale(), settings, callback)
     return _result(state, norm, starts, ridge, began)
 

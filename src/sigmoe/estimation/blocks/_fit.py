@@ -7,7 +7,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ from sigmoe.estimation.blocks._streamed import (
     Summary,
     drawn_rows,
 )
+from sigmoe.estimation.engine._chunks import refinements
+from sigmoe.estimation.engine._layout import layout
 from sigmoe.estimation.engine._levenberg_marquardt import (
     Callback,
     Outcome,
@@ -280,12 +282,13 @@ class BlockFit:
         state: State | None = None,
         record: Callable[[State], object] | None = None,
     ) -> Outcome:
+        design = layout(self._model.architecture, self._model.n_experts)
         return minimise(
             self._problem,
             beginning.reached,
             *self._limits,
             self._summary.response_scale,
-            self._settings,
+            replace(self._settings, refinements=refinements(self._summary.rows, design)),
             callback,
             state,
             record,

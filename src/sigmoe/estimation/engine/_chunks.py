@@ -39,6 +39,9 @@ _CURVATURE_MOST = 2**18
 #: ... and at least so many rows, however many columns a response has.
 _FEWEST_ROWS = 2048
 
+#: Cheap steps between two matrices, at most.
+_MOST_REFINEMENTS = 12
+
 
 @dataclass(frozen=True)
 class ChunkLengths:
@@ -78,19 +81,48 @@ def _equal(n: int, longest: int) -> int:
 
 
 def curvature_rows(n: int, design: Layout) -> Tensor | None:
-    """Return which of n rows steps take their J'J from, ascending; None for all of them.
+    """Return which of n rows steps take their J'J from, ascending; None for all of them."""
+    wanted = _curvature_count(n, design)
+    if wanted == n:
+        return None
+    chosen = np.random.default_rng(0).choice(n, wanted, replace=False, shuffle=False)
+    return torch.from_numpy(np.sort(chosen))
+
+
+def refinements(n: int, design: Layout) -> int:
+    """Return how many cheap steps to take with one J'J of n rows.
+
+    Each costs a gradient, so that in large samples, whose J'J comes from a part of the rows, they
+    are worth it where even that costs many gradients: the smaller the model, the fewer. Small
+    samples are quick, and their hard fits need the steps to converge.
+    """
+    rows = _curvature_count(n, design)
+    if rows == n:
+        return _MOST_REFINEMENTS
+    gradients = rows * design.n_moments / (n * _gradient_products(design))
+    return min(_MOST_REFINEMENTS, max(0, round(1.5 * (gradients - 1.0))))
+
+
+def _gradient_products(design: Layout) -> int:
+    """Return how many multiplications a row costs in the matrix products of a gradient."""
+    architecture = design.architecture
+    return (
+        2
+        * design.n_experts
+        * (design.forward_rows + architecture.n_columns * (architecture.dim + 1))
+    )
+
+
+def _curvature_count(n: int, design: Layout) -> int:
+    """Return how many of n rows steps take their J'J from.
 
     A row counts for as many residuals as the response has columns. Memory is limited at any n: the
     rows may lie elsewhere (module ``blocks._streamed``).
     """
-    architecture, n_experts = design.architecture, design.n_experts
+    architecture = design.architecture
     columns = architecture.n_columns
-    residuals = max(CURVATURE_ROWS * architecture.n_parameters(n_experts), CURVATURE_LEAST)
+    residuals = max(CURVATURE_ROWS * architecture.n_parameters(design.n_experts), CURVATURE_LEAST)
     needed = max(ceil(residuals / columns), min(residuals, _FEWEST_ROWS))
-    products = 2 * n_experts * (design.forward_rows + columns * (architecture.dim + 1))
-    share = min(CURVATURE_SHARE, _GRADIENTS * products / design.n_moments)
+    share = min(CURVATURE_SHARE, _GRADIENTS * _gradient_products(design) / design.n_moments)
     wanted = max(needed, min(int(share * n), _CURVATURE_MOST))
-    if n <= 2 * wanted:
-        return None
-    chosen = np.random.default_rng(0).choice(n, wanted, replace=False, shuffle=False)
-    return torch.from_numpy(np.sort(chosen))
+    return n if n <= 2 * wanted else wanted
