@@ -28,3 +28,20 @@ class Dense:
 
     def jacobian(self, theta: Tensor) -> Tensor:
         return torch.autograd.functional.jacobian(self.residuals, theta)
+
+
+def powell_singular(t: Tensor) -> Tensor:
+    return torch.stack(
+        [
+            t[0] + 10 * t[1],
+            5**0.5 * (t[2] - t[3]),
+            (t[1] - 2 * t[2]) ** 2,
+            10**0.5 * (t[0] - t[3]) ** 2,
+        ]
+    )
+
+
+def two_exponentials(t: Tensor) -> Tensor:
+    x = torch.linspace(0.0, 4.0, 40, dtype=torch.float64)
+    truth = torch.exp(-0.5 * x) + 2.0 * torch.exp(-2.0 * x)
+    return t[0] * torch.exp(-t[1] * x) + t[2] * torch.exp(-t[3] * x) - truth

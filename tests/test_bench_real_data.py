@@ -44,7 +44,7 @@ def table() -> Table:
     return Table("made", X, y, np.arange(60), "y")
 
 
-# scikit-learn ships no types, so its classes are Any.
+# scikit-learn ships no types, so its classes are Any, here and twice below.
 class Broken(LinearRegression):  # type: ignore[misc]
     """Raises when it is fitted."""
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dense_problem import Dense, Residuals
+from dense_problem import Dense, Residuals, powell_singular, two_exponentials
 from sigmoe.estimation.batch._box import Box, box_steps, predicted_decrease
 from sigmoe.estimation.batch._levenberg_marquardt import STATUSES, State, minimise, scaled_gradient
 from sigmoe.estimation.batch._records import choose, insert, select
@@ -39,23 +39,6 @@ class DenseBatch:
 
 def rosenbrock(t: Tensor) -> Tensor:
     return torch.stack([10 * (t[1] - t[0] ** 2), 1 - t[0], 0 * t[2], 0 * t[3]])
-
-
-def powell_singular(t: Tensor) -> Tensor:
-    return torch.stack(
-        [
-            t[0] + 10 * t[1],
-            5**0.5 * (t[2] - t[3]),
-            (t[1] - 2 * t[2]) ** 2,
-            10**0.5 * (t[0] - t[3]) ** 2,
-        ]
-    )
-
-
-def two_exponentials(t: Tensor) -> Tensor:
-    x = torch.linspace(0.0, 4.0, 40, dtype=torch.float64)
-    truth = torch.exp(-0.5 * x) + 2.0 * torch.exp(-2.0 * x)
-    return t[0] * torch.exp(-t[1] * x) + t[2] * torch.exp(-t[3] * x) - truth
 
 
 def wall_of_nan(t: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import least_squares, lsq_linear
 from torch import Tensor
 
-from dense_problem import Dense, Residuals
+from dense_problem import Dense, Residuals, powell_singular, two_exponentials
 from sigmoe.estimation.engine._box import box_step, free_coordinates, predicted_decrease
 from sigmoe.estimation.engine._levenberg_marquardt import Outcome, Settings, minimise
 
@@ -34,23 +34,6 @@ def solve(
 
 def rosenbrock(t: Tensor) -> Tensor:
     return torch.stack([10 * (t[1] - t[0] ** 2), 1 - t[0]])
-
-
-def powell_singular(t: Tensor) -> Tensor:
-    return torch.stack(
-        [
-            t[0] + 10 * t[1],
-            5**0.5 * (t[2] - t[3]),
-            (t[1] - 2 * t[2]) ** 2,
-            10**0.5 * (t[0] - t[3]) ** 2,
-        ]
-    )
-
-
-def two_exponentials(t: Tensor) -> Tensor:
-    x = torch.linspace(0.0, 4.0, 40, dtype=torch.float64)
-    truth = torch.exp(-0.5 * x) + 2.0 * torch.exp(-2.0 * x)
-    return t[0] * torch.exp(-t[1] * x) + t[2] * torch.exp(-t[3] * x) - truth
 
 
 def null_direction(t: Tensor) -> Tensor:

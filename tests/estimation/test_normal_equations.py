@@ -185,4 +185,4 @@ def test_how_many_rows_the_matrix_of_a_step_is_taken_from(
 def test_cheap_steps_are_taken_where_the_matrix_costs_many_gradients(
     dim: int, n_experts: int, n: int, steps: int
 ) -> None:
-    assert refinements(n, layout(Architecture(dim=dim), n_experts)) == steps
+    assert refinements(12, n, layout(Architecture(dim=dim), n_experts)) == steps

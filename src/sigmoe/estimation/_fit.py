@@ -127,13 +127,13 @@ def fit_least_squares(
     """
     began = time.perf_counter()
     settings = Settings(
-        max_iterations=int(_checked("max_iterations", max_iterations)),
-        gradient_tolerance=_checked("gradient_tolerance", gradient_tolerance),
-        relative_tolerance=_checked("relative_tolerance", relative_tolerance),
+        max_iterations=int(checked("max_iterations", max_iterations)),
+        gradient_tolerance=checked("gradient_tolerance", gradient_tolerance),
+        relative_tolerance=checked("relative_tolerance", relative_tolerance),
     )
-    _checked("n_experts", n_experts)
-    _checked("n_starts", n_starts)
-    _checked("ridge", ridge)
+    checked("n_experts", n_experts)
+    checked("n_starts", n_starts)
+    checked("ridge", ridge)
     sample = _sample(X, y, architecture, device, sample_weight)
     box = resolve_bounds(bounds, sample)
     _warn_if_too_few(sample, architecture, n_experts)
@@ -183,7 +183,8 @@ def _result(
     )
 
 
-def _checked(name: str, value: float) -> float:
+def checked(name: str, value: float) -> float:
+    """Return a number of the user's, or raise InputError; all fits in memory share this."""
     constraint, remedy = CONSTRAINTS[name]
     return check(name, value, constraint, remedy)
 

@@ -26,5 +26,6 @@ def solve(
     lower, upper = (side.to(sample.device) for side in limits)
     theta = start.coordinates.to(sample.device)
     design = layout(start.architecture, start.n_experts)
-    settings = replace(settings, refinements=refinements(len(sample), design))
+    steps = refinements(settings.refinements, len(sample), design)
+    settings = replace(settings, refinements=steps)
     return minimise(problem, theta, lower, upper, sample.response_scale, settings, callback)

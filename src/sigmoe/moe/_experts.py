@@ -152,7 +152,7 @@ def _polynomial(degree: int) -> Expert:
 
 
 def _step(z: Tensor) -> Tensor:
-    # Several times faster than a comparison and a conversion.
+    # Takes less than half the time of a comparison and a conversion.
     return torch.sign(torch.relu(z))
 
 

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from sigmoe._base.arrays import ArrayLike
-from sigmoe._base.constraints import check
 from sigmoe._base.errors import invalid
 from sigmoe.estimation._bounds import Bounds, coordinate_limits, coordinate_name, resolve_bounds
 from sigmoe.estimation._device import usable_device
-from sigmoe.estimation._fit import CONSTRAINTS
+from sigmoe.estimation._fit import checked
 from sigmoe.estimation._sample import Sample
 from sigmoe.estimation.batch._box import Box
 from sigmoe.estimation.batch._least_squares import BatchLeastSquares
@@ -96,11 +95,11 @@ def fit_batch(
     """
     began = time.perf_counter()
     settings = Settings(
-        max_iterations=int(_checked("max_iterations", max_iterations)),
-        gradient_tolerance=_checked("gradient_tolerance", gradient_tolerance),
-        relative_tolerance=_checked("relative_tolerance", relative_tolerance),
+        max_iterations=int(checked("max_iterations", max_iterations)),
+        gradient_tolerance=checked("gradient_tolerance", gradient_tolerance),
+        relative_tolerance=checked("relative_tolerance", relative_tolerance),
     )
-    _checked("ridge", ridge)
+    checked("ridge", ridge)
     _check_starts(starts)
     place = None if device is None else usable_device(device)
     architecture, batch_shape = starts.architecture, starts.batch_shape
@@ -109,14 +108,11 @@ def fit_batch(
     box = _box(bounds, samples, starts)
     _require_inside(theta, box, starts)
     problems = BatchLeastSquares(samples, architecture, starts.n_experts, ridge)
-    settings = replace(settings, refinements=refinements(samples.n, problems.layout))
+    settings = replace(
+        settings, refinements=refinements(settings.refinements, samples.n, problems.layout)
+    )
     state, norm = minimise(problems, theta, box, samples.response_scale(), settings, callback)
     return _result(state, norm, starts, ridge, began)
-
-
-def _checked(name: str, value: float) -> float:
-    constraint, remedy = CONSTRAINTS[name]
-    return check(name, value, constraint, remedy)
 
 
 def _check_starts(starts: MixingMeasure) -> None:

@@ -283,12 +283,13 @@ class BlockFit:
         record: Callable[[State], object] | None = None,
     ) -> Outcome:
         design = layout(self._model.architecture, self._model.n_experts)
+        steps = refinements(self._settings.refinements, self._summary.rows, design)
         return minimise(
             self._problem,
             beginning.reached,
             *self._limits,
             self._summary.response_scale,
-            replace(self._settings, refinements=refinements(self._summary.rows, design)),
+            replace(self._settings, refinements=steps),
             callback,
             state,
             record,

@@ -39,9 +39,6 @@ _CURVATURE_MOST = 2**18
 #: ... and at least so many rows, however many columns a response has.
 _FEWEST_ROWS = 2048
 
-#: Cheap steps between two matrices, at most.
-_MOST_REFINEMENTS = 12
-
 
 @dataclass(frozen=True)
 class ChunkLengths:
@@ -89,8 +86,8 @@ def curvature_rows(n: int, design: Layout) -> Tensor | None:
     return torch.from_numpy(np.sort(chosen))
 
 
-def refinements(n: int, design: Layout) -> int:
-    """Return how many cheap steps to take with one J'J of n rows.
+def refinements(most: int, n: int, design: Layout) -> int:
+    """Return how many cheap steps to take with one J'J of n rows: all, or what they are worth.
 
     Each costs a gradient, so that in large samples, whose J'J comes from a part of the rows, they
     are worth it where even that costs many gradients: the smaller the model, the fewer. Small
@@ -98,9 +95,9 @@ def refinements(n: int, design: Layout) -> int:
     """
     rows = _curvature_count(n, design)
     if rows == n:
-        return _MOST_REFINEMENTS
+        return most
     gradients = rows * design.n_moments / (n * _gradient_products(design))
-    return min(_MOST_REFINEMENTS, max(0, round(1.5 * (gradients - 1.0))))
+    return min(most, max(0, round(1.5 * (gradients - 1.0))))
 
 
 def _gradient_products(design: Layout) -> int:
