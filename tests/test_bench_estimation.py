@@ -115,16 +115,9 @@ def test_behind_a_red_gate_nothing_is_timed(
 # The clock of a run
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Let the test say what time it is."""
-    now = [0.0]
-    monkeypatch.setattr("time.perf_counter", lambda: now[0])
-    return now
-
-
-def test_a_recorder_keeps_improvements_and_when_they_came(clock: list[float]) -> None:
-    record = Recorder(limit=10.0)
+def test_a_recorder_keeps_improvements_and_when_they_came() -> None:
+    clock = [0.0]
+    record = Recorder(limit=10.0, clock=lambda: clock[0])
     clock[0] = 5.0
     record.start()
     for objective in (3.0, nan, 4.0, 2.0):
@@ -134,8 +127,9 @@ def test_a_recorder_keeps_improvements_and_when_they_came(clock: list[float]) ->
     assert (record.first, record.best, record.ready_seconds) == (3.0, 2.0, 5.0)
 
 
-def test_a_recorder_ends_a_run_at_the_limit_of_its_time(clock: list[float]) -> None:
-    record = Recorder(limit=10.0)
+def test_a_recorder_ends_a_run_at_the_limit_of_its_time() -> None:
+    clock = [0.0]
+    record = Recorder(limit=10.0, clock=lambda: clock[0])
     record.record(1.0)
     clock[0] = 10.5
     with pytest.raises(StopRunError, match="limit"):

@@ -51,7 +51,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="two small problems, one seed")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="problems; * and ? are allowed")
     parser.add_argument("--seeds", nargs="+", type=int, help="default 1 2 3")
-    parser.add_argument("--threads", type=int, default=1, help="default 1, as in sweeps")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="default 1, as in sweeps; then processor seconds are counted",
+    )
     parser.add_argument("--start-scale", type=float, default=0.005, help="default 0.005")
     parser.add_argument("--most", type=float, help="most seconds of a run; default 300")
     parser.add_argument("--memory", type=float, default=8.0, help="GB a peer may need; default 8")

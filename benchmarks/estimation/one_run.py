@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,7 +113,8 @@ def run(request: Request, solver: Solver, data: Data) -> Outcome:
     minimise(solver, data.head(_WARM_ROWS), Recorder(request.limit, most=_WARM_EVALUATIONS))
     forget_peak()
     before = memory_mb("VmRSS")
-    recorder = Recorder(request.limit)
+    clock = time.process_time if request.threads == 1 else time.perf_counter
+    recorder = Recorder(request.limit, clock=clock)
     ended, detail = minimise(solver, data, recorder)
     return Outcome(
         request.problem,

@@ -139,7 +139,7 @@ def torch_adam(data: Data, recorder: Recorder) -> None:
     """Run torch's Adam at each rate for a tenth of the time, then the best one from the start."""
     best_rate, best = RATES[0], np.inf
     for rate in RATES:
-        trial = Recorder(_TRIAL * recorder.limit, recorder.most)
+        trial = Recorder(_TRIAL * recorder.limit, recorder.most, recorder.clock)
         try:
             _adam(data, trial, rate)
         except StopRunError:
