@@ -20,6 +20,7 @@ extensions = [
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
+    "_ledger_page",
     "_plain_docstrings",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
@@ -60,7 +61,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "sigmoe"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_sidebars = {page: [] for page in ("index", "theory", "changelog", "contributing")}
+html_sidebars = {page: [] for page in ("index", "theory", "claims", "changelog", "contributing")}
 html_show_sourcelink = False
 html_theme_options = {
     "navigation_with_keys": False,

@@ -1,4 +1,4 @@
-"""Imports go one way only: lab -> theory -> estimation -> moe -> _base, and cli above all."""
+"""Imports go one way only: ledger -> lab -> theory -> estimation -> moe -> _base, cli above all."""
 
 import ast
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import sigmoe
 
 SOURCE = Path(sigmoe.__file__).parent
-FLOORS = ("_base", "moe", "estimation", "theory", "lab", "cli")
+FLOORS = ("_base", "moe", "estimation", "theory", "lab", "ledger", "cli")
 FILES = sorted(path for floor in FLOORS for path in SOURCE.glob(f"{floor}*/**/*.py"))
 FILES += [SOURCE / "cli.py"]
 

@@ -20,7 +20,7 @@ from rich.markup import escape
 
 from sigmoe import __version__
 from sigmoe._base.constraints import Choice, Interval, check
-from sigmoe._base.errors import SigmoeError
+from sigmoe._base.errors import SigmoeError, invalid
 
 if TYPE_CHECKING:
     from sigmoe.lab._study import ResolvedStudy
@@ -138,6 +138,86 @@ def report(directory: Folder) -> None:
         console = _console()
         console.print(slope_table(store))
         console.print(f"report: {escape(str(summary.report))}", soft_wrap=True)
+
+
+@app.command()
+def claims(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="Claims; by default all.")
+    ] = None,
+    check_again: Annotated[
+        bool, typer.Option("--check", help="Measure the evidence again, minutes at most a claim.")
+    ] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="With --check, also what takes longer.")
+    ] = False,
+    evidence: Annotated[
+        Path | None, typer.Option(help="Evidence that an earlier --check wrote with --out.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="With --check, write the evidence here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Say which claims of the paper hold, with the evidence."""
+    with _told():
+        from sigmoe import ledger
+
+        _require_check(check_again, deep, out)
+        chosen = ledger.claims_named(names or ())
+        stored = ledger.load(evidence or ledger.SHIPPED)
+        if check_again:
+            stored = ledger.merged(stored, ledger.measured(chosen, deep, _say))
+            if out is not None:
+                ledger.dump(stored, out)
+        if as_json:
+            typer.echo(json.dumps(ledger.as_data(chosen, stored), indent=2))
+        elif names or check_again:
+            typer.echo("\n\n".join(ledger.full_text(claim, stored) for claim in chosen))
+        else:
+            _console().print(ledger.overview(chosen, stored))
+
+
+def _require_check(check_again: bool, deep: bool, out: Path | None) -> None:
+    for name, given in (("--deep", deep), ("--out", out is not None)):
+        if given and not check_again:
+            raise invalid(name, "used with --check", "no --check", "Add --check.")
+
+
+@app.command()
+def identify(
+    gate: Annotated[str, typer.Option(help="sigmoid or softmax.")] = "sigmoid",
+    score: Annotated[str, typer.Option(help="full, partial or linear.")] = "full",
+    expert: Annotated[
+        str, typer.Option(help="relu, gelu, tanh, linear, polynomial:P, scaled-relu, ...")
+    ] = "relu",
+    dim: Annotated[int, typer.Option(help="Input dimension; 2 shows all kinds of relations.")] = 2,
+    condition: Annotated[
+        str | None,
+        typer.Option(help="strong, weak, partial-strong or partial-weak; by default strong."),
+    ] = None,
+    extended: Annotated[
+        bool, typer.Option("--extended", help="Add derivatives in c: eq. (8) is found there.")
+    ] = False,
+    atoms: Annotated[
+        int | None, typer.Option(help="Atoms at a time; by default 2, with softmax gates 3.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Draws parameters and inputs.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Check whether an expert is identifiable, and print the equations that break it."""
+    with _told():
+        from sigmoe.moe import Architecture
+        from sigmoe.theory import check_identifiability
+        from sigmoe.theory.identifiability._display import print_report
+
+        architecture = Architecture(gate=gate, score=score, expert=expert, dim=dim)
+        asked = condition or ("partial-strong" if score == "partial" else "strong")
+        found = check_identifiability(
+            architecture, asked, extended=extended, n_atoms=atoms, seed=seed
+        )
+        if as_json:
+            typer.echo(json.dumps(found.as_dict(), indent=2, ensure_ascii=False))
+        else:
+            print_report(found, _console())
 
 
 def _run(

@@ -8,13 +8,16 @@ from sigmoe.theory._project import BestApproximations, project
 from sigmoe.theory._representations import nearest_representations
 from sigmoe.theory._set_loss import SetLoss, set_loss
 from sigmoe.theory._voronoi import voronoi_loss
+from sigmoe.theory.identifiability import IdentifiabilityReport, check_identifiability
 
 __all__ = [
     "BestApproximations",
     "FisherPrediction",
+    "IdentifiabilityReport",
     "SetLoss",
     "Translation",
     "VoronoiLoss",
+    "check_identifiability",
     "fisher_prediction",
     "function_distance",
     "nearest_representations",
