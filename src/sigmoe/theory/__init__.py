@@ -9,17 +9,21 @@ from sigmoe.theory._representations import nearest_representations
 from sigmoe.theory._set_loss import SetLoss, set_loss
 from sigmoe.theory._voronoi import voronoi_loss
 from sigmoe.theory.identifiability import IdentifiabilityReport, check_identifiability
+from sigmoe.theory.modulus import BlockModulus, LocalModulus, local_modulus
 
 __all__ = [
     "BestApproximations",
+    "BlockModulus",
     "FisherPrediction",
     "IdentifiabilityReport",
+    "LocalModulus",
     "SetLoss",
     "Translation",
     "VoronoiLoss",
     "check_identifiability",
     "fisher_prediction",
     "function_distance",
+    "local_modulus",
     "nearest_representations",
     "project",
     "set_loss",

@@ -15,6 +15,8 @@ from sigmoe.ledger.claims._reading import (
     vanishing_refutes,
     vanishing_supports,
 )
+from sigmoe.moe import Architecture, MixingMeasure
+from sigmoe.theory import local_modulus
 
 _FACTORS = (0.25, 0.5, 0.75)
 
@@ -87,6 +89,22 @@ def _unequal(degree: int, r: float) -> Evidence:
     )
 
 
+def _exponent_of_b() -> Numbers:
+    shape = Architecture(expert="tanh", dim=1)
+    truth = MixingMeasure(shape, [[[0.0]]], [[0.0]], [-1.4], [[0.8, 0.4]])
+    found = local_modulus(truth, 2, blocks=("b",), n_starts=3)["b"]
+    return {"exponent": found.exponent, "low": found.low, "high": found.high}
+
+
+def _slower_than_squared(numbers: Numbers) -> Reading:
+    exponent, low = numbers["exponent"], numbers["low"]
+    text = (
+        f"the smallest distance with b held at t falls like t^{exponent:.2f} (local slopes "
+        f"{low:.2f} to {numbers['high']:.2f}); L1 needs t^2"
+    )
+    return Reading("against" if low > 2.5 else "open", text)
+
+
 _SCALED = ("scaled-relu", "scaled-gelu", "linear")
 
 EVIDENCE = {
@@ -94,6 +112,7 @@ EVIDENCE = {
         _opposite("relu"),
         _opposite("scaled-gelu"),
         relation("strong", "relu", generic_fails),
+        Evidence("local modulus of b, tanh", "modulus", _exponent_of_b, _slower_than_squared),
     ),
     "lemma-2-linear": tuple(
         Evidence(
