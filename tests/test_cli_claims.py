@@ -74,3 +74,25 @@ def test_bad_usage_is_one_line(run, arguments, message):
     assert (code, out) == (2, "")
     assert err.startswith(f"sigmoe: error: {message}")
     assert err.count("\n") == 1
+
+
+def test_what_cannot_be_written_is_refused_before_anything_is_measured(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, err = run("proposition-3", "--check", "--out", tmp_path / "file" / "x.json")
+    assert code == 2
+    assert err.startswith("sigmoe: error: --out must be a file that can be written; got ")
+    assert "limits of the gate" not in err
+
+
+def test_each_claim_is_written_as_soon_as_it_is_measured(run, tmp_path, monkeypatch):
+    path = tmp_path / "mine.json"
+
+    def stopped(chosen, deep, tell):
+        if chosen[0].name == "proposition-3":
+            raise KeyboardInterrupt
+        return {"claims": {chosen[0].name: {"mine": {"numbers": {}}}}}
+
+    monkeypatch.setattr("sigmoe.ledger.measured", stopped)
+    code, _, _ = run("proposition-2", "proposition-3", "--check", "--out", path)
+    assert code == 130
+    assert "mine" in load(path)["claims"]["proposition-2"]

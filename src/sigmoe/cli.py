@@ -164,8 +164,11 @@ def claims(
         _require_check(check_again, deep, out)
         chosen = ledger.claims_named(names or ())
         stored = ledger.load(evidence or ledger.SHIPPED)
-        if check_again:
-            stored = ledger.merged(stored, ledger.measured(chosen, deep, _say))
+        if check_again and out is not None:
+            # Better to fail now than after an hour of measuring.
+            ledger.dump(stored, out)
+        for claim in chosen if check_again else ():
+            stored = ledger.merged(stored, ledger.measured((claim,), deep, _say))
             if out is not None:
                 ledger.dump(stored, out)
         if as_json:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sigmoe._base.errors import invalid
+from sigmoe._base.files import write_atomically
 from sigmoe.ledger._claim import Numbers
 
 #: The evidence that comes with the package.
@@ -47,6 +48,16 @@ def merged(stored: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, 
 
 
 def dump(evidence: Mapping[str, Any], path: Path) -> None:
-    """Write evidence so that a change of one number is a change of one line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(evidence, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    """Write evidence so that a change of one number is a change of one line.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    text = json.dumps(evidence, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode())
+    except OSError as error:
+        raise invalid("--out", "a file that can be written", path, f"{error.strerror}.") from None
