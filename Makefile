@@ -53,8 +53,9 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
+# A worker a processor; a module's tests stay together, as they share what they fitted.
 pytest: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadscope
 
 test-browser: $(STAMP)
 	$(BIN)/pytest -m browser tests
