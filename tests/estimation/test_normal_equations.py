@@ -61,6 +61,12 @@ def test_the_cheap_passes_agree_with_the_normal_equations(architecture: Architec
     torch.testing.assert_close(gradient, full.gradient)
 
 
+def test_linear_experts_share_their_moments_between_columns() -> None:
+    # d = 2, N = 2: 15 monomials x 3 pairs for the gates; 10 x 4 and 6 x 3 for each column.
+    assert layout(Architecture(expert="relu", dim=2, n_outputs=5), 2).n_moments == 336
+    assert layout(Architecture(expert="linear", dim=2, n_outputs=5), 2).n_moments == 264
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 50, 51, 1000])
 def test_results_do_not_depend_on_the_chunk(chunk: int) -> None:
     architecture = Architecture(gate="softmax", expert="scaled-gelu", dim=2, n_outputs=2)

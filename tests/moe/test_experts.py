@@ -28,6 +28,12 @@ def test_slope_and_curvature_are_the_derivatives(name):
     )
 
 
+@pytest.mark.parametrize("name", [*EXPERTS, "polynomial:1"])
+def test_a_slope_is_said_to_be_constant_where_it_is_one(name):
+    expert = get_expert(name)
+    assert expert.constant_slope == torch.equal(expert.slope(Z), torch.ones_like(Z))
+
+
 @pytest.mark.parametrize("name", EXPERTS)
 def test_pieces_keep_shape_and_dtype(name):
     expert = get_expert(name)

@@ -35,6 +35,8 @@ class Expert:
         eta = (alpha, beta).
     kinked : bool
         Whether phi is not differentiable at 0.
+    constant_slope : bool
+        Whether phi' is 1 everywhere.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Expert:
     curvature: Function
     scaled: bool = False
     kinked: bool = False
+    constant_slope: bool = False
 
     def n_parameters(self, dim: int) -> int:
         """Return the number of parameters of one expert and one response column."""
@@ -148,7 +151,8 @@ def _polynomial(degree: int) -> Expert:
     def curvature(z: Tensor) -> Tensor:
         return torch.zeros_like(z) if degree == 1 else degree * (degree - 1) * z ** (degree - 2)
 
-    return Expert(f"{_POLYNOMIAL}{degree}", value, slope, curvature)
+    name = f"{_POLYNOMIAL}{degree}"
+    return Expert(name, value, slope, curvature, constant_slope=degree == 1)
 
 
 def _step(z: Tensor) -> Tensor:
@@ -177,7 +181,8 @@ def _tanh_curvature(z: Tensor) -> Tensor:
     return -2.0 * value * (1.0 - value**2)
 
 
-register_expert("linear", lambda z: z, torch.ones_like, torch.zeros_like)
+_LINEAR = Expert("linear", lambda z: z, torch.ones_like, torch.zeros_like, constant_slope=True)
+EXPERTS.register(_LINEAR.name, _LINEAR)
 register_expert("relu", torch.relu, _step, torch.zeros_like, kinked=True)
 register_expert("gelu", _gelu, _gelu_slope, _gelu_curvature)
 register_expert("tanh", torch.tanh, _tanh_slope, _tanh_curvature)

@@ -54,15 +54,12 @@ class BatchLeastSquares:
     def __init__(
         self, samples: Samples, architecture: Architecture, n_experts: int, ridge: float = 0.0
     ) -> None:
-        self.layout = layout(architecture, n_experts)
+        self.layout = layout(architecture, n_experts).to(samples.device)
         self.samples = samples
         self.ridge = ridge
         self.device = samples.device
         self._root_weight = None if samples.weight is None else samples.weight.sqrt()
         self._total_weight = samples.total_weight()
-        self._score_rows = self.layout.score_rows.to(self.device)
-        self._ridge_rows = self.layout.ridge_rows.to(self.device)
-        self._index = self.layout.index.to(self.device)
         self._moment_rows = count_monomials(architecture.dim, self.layout.moment_degree)
         self._part: BatchLeastSquares | None = None
 
@@ -151,7 +148,7 @@ class BatchLeastSquares:
             total += residual.square().sum((1, 2))
             adjoint.add(self._factors(parameters, forward, root), forward.monomials, residual)
         weight = self.samples.of_problems(self._total_weight, which)
-        gradient = adjoint.collect(self._score_rows, self._ridge_rows)
+        gradient = adjoint.collect(self.layout.score_rows, self.layout.ridge_rows)
         return total / weight, gradient * (2.0 / weight).unsqueeze(-1)
 
     def _tile_matrix(self, theta: Tensor, which: Tensor, tile: Tile) -> Tensor:
@@ -164,8 +161,7 @@ class BatchLeastSquares:
             factors = self._factors(parameters, forward, self._root(which, columns))
             moments.add(factors, forward.monomials)
         weight = self.samples.of_problems(self._total_weight, which)
-        flat = moments.collect() / weight.unsqueeze(-1)
-        return flat.index_select(1, self._index).view(len(theta), theta.shape[1], theta.shape[1])
+        return self.layout.matrices(moments.collect() / weight.unsqueeze(-1))
 
     def _root(self, which: Tensor, columns: slice) -> Tensor | None:
         """Return the roots of the weights, shape (T or 1, 1, chunk)."""
@@ -178,10 +174,10 @@ class BatchLeastSquares:
         g, width = shape.n_score_coefficients, shape.dim + 1
         atoms = theta.view(len(theta), n_experts, -1)
         score = theta.new_zeros((*atoms.shape[:2], self.layout.forward_rows))
-        score[..., self._score_rows] = atoms[..., :g]
+        score[..., self.layout.score_rows] = atoms[..., :g]
         eta = atoms[..., g:].reshape(*atoms.shape[:2], shape.n_columns, shape.n_expert_parameters)
         ridge = torch.empty_like(eta[..., :width])
-        ridge[..., self._ridge_rows] = eta[..., :width]
+        ridge[..., self.layout.ridge_rows] = eta[..., :width]
         return Parameters(
             score.view(tile.n_samples, -1, self.layout.forward_rows),
             ridge.view(tile.n_samples, -1, width),
@@ -217,7 +213,10 @@ class BatchLeastSquares:
         u = design.gate.sensitivity(forward.weights, forward.values, forward.prediction)
         if root is not None:
             weights, u = weights * root.unsqueeze(1), u * root.unsqueeze(1)
-        slope = weights * design.expert.slope(forward.ridge)
+        if design.expert.constant_slope:
+            slope = weights.expand_as(u)
+        else:
+            slope = weights * design.expert.slope(forward.ridge)
         if not design.expert.scaled:
             return {"u": u, "v": slope}
         unscaled = weights * design.expert.value(forward.ridge)

@@ -66,18 +66,11 @@ class Moments:
 
     def add(self, factors: dict[str, Tensor], powers: Tensor) -> None:
         """Add one chunk; factors have shape (T, N, m, chunk)."""
-        segments = self.layout.segments
-        per_column = (len(segments) - 1) // self.layout.architecture.n_columns
         length = powers.shape[-1]
         memory = powers.new_empty(factors["u"].shape[0] * self.layout.n_experts**2 * length)
-        for position, (segment, block) in enumerate(zip(segments, self.blocks, strict=True)):
-            # The first family, gate-gate, sums over the columns; the others have one each.
-            column = (position - 1) // per_column
-            columns = slice(None) if position == 0 else slice(column, column + 1)
-            left, right = (
-                factors[segment.left][:, :, columns],
-                factors[segment.right][:, :, columns],
-            )
+        for segment, block in zip(self.layout.segments, self.blocks, strict=True):
+            left = factors[segment.left][:, :, segment.summed]
+            right = factors[segment.right][:, :, segment.summed]
             count = len(left) * segment.pairs * length
             products = memory[:count].view(len(left), segment.pairs, length)
             if segment.left == segment.right:

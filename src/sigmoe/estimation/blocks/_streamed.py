@@ -25,6 +25,7 @@ from sigmoe._base.errors import invalid
 from sigmoe._base.seeds import Seed, child_seeds
 from sigmoe.estimation._sample import Sample
 from sigmoe.estimation.blocks._sources import Block, Blocks, checked_sample
+from sigmoe.estimation.engine._arrow import Curvature
 from sigmoe.estimation.engine._chunks import curvature_rows
 from sigmoe.estimation.engine._layout import layout
 from sigmoe.estimation.engine._normal_equations import LeastSquares
@@ -133,7 +134,7 @@ def block_sums(kind: Kind, theta: Array, block: Block, model: Model) -> Array:
     -------
     array of shape (2 + k,)
         Number of rows, weight, and what was asked for, times the weight: the objective, k = 1; the
-        objective and its gradient, k = 1 + p; or J'J / n, k = p * p.
+        objective and its gradient, k = 1 + p; or the moments of J'J / n.
 
     Raises
     ------
@@ -142,8 +143,9 @@ def block_sums(kind: Kind, theta: Array, block: Block, model: Model) -> Array:
     """
     sample = checked_sample(block, model.architecture)
     if sample is None:
-        p = theta.size
-        return np.zeros(2 + {"objective": 1, "gradient": 1 + p, "curvature": p * p}[kind])
+        moments = layout(model.architecture, model.n_experts).n_moments
+        lengths = {"objective": 1, "gradient": 1 + theta.size, "curvature": moments}
+        return np.zeros(2 + lengths[kind])
     problem = model.problem(sample)
     weight = problem.total_weight
     means = _means(kind, torch.from_numpy(theta).to(problem.device), problem).numpy()
@@ -153,7 +155,7 @@ def block_sums(kind: Kind, theta: Array, block: Block, model: Model) -> Array:
 def _means(kind: Kind, theta: Tensor, problem: LeastSquares) -> Tensor:
     """Return what ``block_sums`` asks for, on the CPU."""
     if kind == "curvature":
-        return problem.matrix(theta).flatten().cpu()
+        return problem.moments(theta).cpu()
     if kind == "objective":
         return torch.tensor([problem.objective(theta)], dtype=torch.float64)
     objective, gradient = problem.gradient(theta)
@@ -314,18 +316,17 @@ class BlockProblem:
         means = self._means("gradient", theta)
         return float(means[0]), means[1:]
 
-    def curvature(self, theta: Tensor) -> Tensor:
-        """Return J'J / n of shape (p, p), from the same rows as ``LeastSquares`` would."""
+    def curvature(self, theta: Tensor) -> Curvature:
+        """Return J'J / n (p x p), from the same rows as ``LeastSquares`` would."""
+        design = layout(self._model.architecture, self._model.n_experts)
         if self._part is None:
-            chosen = curvature_rows(
-                self._rows, layout(self._model.architecture, self._model.n_experts)
-            )
+            chosen = curvature_rows(self._rows, design)
             if chosen is None:
-                return self._means("curvature", theta).view(theta.numel(), theta.numel())
+                return design.curvature(self._means("curvature", theta))
             # These rows stay in memory.
             held = self._data.rows(chosen.numpy(), self._model, self._tick)
             self._part = self._model.problem(held)
-        return self._part.matrix(theta.to(self._part.device)).cpu()
+        return design.curvature(self._part.moments(theta.to(self._part.device)).cpu())
 
     def _means(self, kind: Kind, theta: Tensor) -> Tensor:
         sums = self._data.total(kind, theta.numpy(), self._model, self._tick)

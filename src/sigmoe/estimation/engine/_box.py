@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
+
+from sigmoe.estimation.engine._arrow import Arrow, Curvature, DampedArrow
 
 #: Passes of the working set; each one fixes the coordinates whose step leaves the box.
 PASSES = 5
@@ -23,8 +27,26 @@ def free_coordinates(theta: Tensor, gradient: Tensor, lower: Tensor, upper: Tens
     return ~(((theta <= lower) & (gradient > 0)) | ((theta >= upper) & (gradient < 0)))
 
 
+class System(Protocol):
+    """A factored system (H + damping * scale) s = r on the free coordinates.
+
+    Attributes
+    ----------
+    free : Tensor of shape (p,), bool
+    usable : bool
+        False if the damped matrix is not positive definite in float64; then ``solve`` must not be
+        called and the damping has to grow.
+    """
+
+    free: Tensor
+    usable: bool
+
+    def solve(self, right: Tensor) -> Tensor:
+        """Return s with zeros outside the free coordinates; ``right`` has shape (p,)."""
+
+
 class DampedSystem:
-    """The factored system (H + damping * scale) s = r on the free coordinates.
+    """The system of a dense H, see ``System``.
 
     Parameters
     ----------
@@ -34,13 +56,6 @@ class DampedSystem:
     scale : Tensor of shape (p,)
         Positive.
     free : Tensor of shape (p,), bool
-
-    Attributes
-    ----------
-    free : Tensor of shape (p,), bool
-    usable : bool
-        False if the damped matrix is not positive definite in float64; then ``solve`` must not be
-        called and the damping has to grow.
     """
 
     def __init__(self, matrix: Tensor, damping: float, scale: Tensor, free: Tensor) -> None:
@@ -66,15 +81,22 @@ class DampedSystem:
         return step
 
 
+def damped_system(matrix: Curvature, damping: float, scale: Tensor, free: Tensor) -> System:
+    """Return the factored system of a matrix of either kind."""
+    if isinstance(matrix, Arrow):
+        return DampedArrow(matrix, damping, scale, free)
+    return DampedSystem(matrix, damping, scale, free)
+
+
 def box_step(
-    matrix: Tensor,
+    matrix: Curvature,
     gradient: Tensor,
     damping: float,
     scale: Tensor,
     theta: Tensor,
     lower: Tensor,
     upper: Tensor,
-) -> tuple[Tensor, DampedSystem] | None:
+) -> tuple[Tensor, System] | None:
     """Return a step that lowers g's + s'(H + damping scale)s and keeps theta + s in the box.
 
     The coordinates whose step leaves the box are set to their bound and the others are solved for
@@ -83,7 +105,7 @@ def box_step(
 
     Returns
     -------
-    (Tensor of shape (p,), DampedSystem), or None
+    (Tensor of shape (p,), System), or None
         The step and the system of its last free coordinates; None if the damped matrix is not
         positive definite in float64.
     """
@@ -91,7 +113,7 @@ def box_step(
     fixed = torch.zeros_like(theta)
     step = fixed
     for _ in range(PASSES):
-        system = DampedSystem(matrix, damping, scale, free)
+        system = damped_system(matrix, damping, scale, free)
         if not system.usable:
             return None
         # Coordinates already set to their bound move the right-hand side of the others.
@@ -105,6 +127,6 @@ def box_step(
     return torch.minimum(torch.maximum(theta + step, lower), upper) - theta, system
 
 
-def predicted_decrease(matrix: Tensor, gradient: Tensor, step: Tensor) -> float:
+def predicted_decrease(matrix: Curvature, gradient: Tensor, step: Tensor) -> float:
     """Return what the linearised model promises for the step as taken: -(g's + s'Hs)."""
     return -float(gradient @ step + step @ (matrix @ step))

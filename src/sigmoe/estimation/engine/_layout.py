@@ -13,12 +13,14 @@ each entry of J'J is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from sigmoe.estimation.engine._arrow import Arrow, ArrowShape, Curvature
 from sigmoe.moe._architecture import Architecture
 from sigmoe.moe._experts import Expert, get_expert
 from sigmoe.moe._gates import Gate, get_gate
@@ -37,6 +39,11 @@ class Segment:
         letters all N^2 ordered pairs.
     degree : int
         Highest degree of the monomials.
+    summed : slice
+        Columns of the response over which the products are summed: all of them for the gates,
+        which the columns share, else one.
+    filled : range
+        Columns whose experts have these moments in their part of J'J.
     start, pairs, monomials : int
         Position in the flat vector of moments, and its two lengths; the pairs run fastest, since
         [monomials] x [pairs] is the faster order of the matrix product.
@@ -45,6 +52,8 @@ class Segment:
     left: str
     right: str
     degree: int
+    summed: slice
+    filled: range
     start: int
     pairs: int
     monomials: int
@@ -70,11 +79,14 @@ class Layout:
     ridge_rows : Tensor of shape (d + 1,)
         Graded monomial of alpha_1 .. alpha_d, beta.
     segments : tuple of Segment
-        Families of moments. Gate-gate moments are summed over the columns of the response and
-        come first; the others follow column by column.
+        Families of moments: gate-gate moments first, the others column by column.
     index : Tensor of shape (p * p,), int64
         Position in the flat vector of moments of each entry of J'J, row by row; the vector's last
         position holds zero, for experts of different columns.
+    arrow : ArrowShape, or None
+        The blocks of J'J that steps use; None if the whole matrix is factored as fast.
+    arrow_index : Tensor of shape (k,), int64
+        Position in the flat vector of moments of each number of the arrow; empty without one.
     """
 
     architecture: Architecture
@@ -85,6 +97,8 @@ class Layout:
     ridge_rows: Tensor
     segments: tuple[Segment, ...]
     index: Tensor
+    arrow: ArrowShape | None
+    arrow_index: Tensor
 
     @property
     def n_moments(self) -> int:
@@ -116,6 +130,23 @@ class Layout:
         """Return the shape of the coordinates, (N, parameters of an atom)."""
         return self.n_experts, self.architecture.n_atom_parameters
 
+    def to(self, device: torch.device) -> Layout:
+        """Return the tables on a device."""
+        names = ("score_rows", "ridge_rows", "index", "arrow_index")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+    def matrices(self, moments: Tensor) -> Tensor:
+        """Return J'J of shape (..., p, p) from flat moments of shape (..., n_moments)."""
+        size = self.architecture.n_parameters(self.n_experts)
+        # index_select is several times faster than take here.
+        return moments.index_select(-1, self.index).view(*moments.shape[:-1], size, size)
+
+    def curvature(self, moments: Tensor) -> Curvature:
+        """Return J'J from flat moments (n_moments,), as an arrow where that is faster."""
+        if self.arrow is None:
+            return self.matrices(moments)
+        return Arrow.of(self.arrow, moments.index_select(0, self.arrow_index))
+
 
 @lru_cache(maxsize=16)
 def layout(architecture: Architecture, n_experts: int) -> Layout:
@@ -124,8 +155,14 @@ def layout(architecture: Architecture, n_experts: int) -> Layout:
     expert = get_expert(architecture.expert)
     score_rows = monomial_rows(architecture.score, dim)
     ridge_rows = torch.tensor([*range(1, dim + 1), 0])
-    segments = _segments(architecture, n_experts, expert.scaled)
+    segments = _segments(architecture, n_experts, expert)
     index = _index(architecture, n_experts, segments, score_rows, ridge_rows)
+    arrow = ArrowShape(
+        n_experts,
+        architecture.n_score_coefficients,
+        architecture.n_columns,
+        architecture.n_expert_parameters,
+    )
     return Layout(
         architecture,
         n_experts,
@@ -135,23 +172,41 @@ def layout(architecture: Architecture, n_experts: int) -> Layout:
         ridge_rows,
         segments,
         index,
+        arrow if arrow.pays else None,
+        index[arrow.positions()] if arrow.pays else index[:0],
     )
 
 
-def _segments(architecture: Architecture, n_experts: int, scaled: bool) -> tuple[Segment, ...]:
-    score = SCORES.get(architecture.score).degree
-    per_column = [("u", "v", score + 1), ("v", "v", 2)]
-    if scaled:
-        per_column += [("u", "l", score), ("v", "l", 1), ("l", "l", 0)]
-    wanted = [("u", "u", 2 * score)] + per_column * architecture.n_columns
+def _segments(architecture: Architecture, n_experts: int, expert: Expert) -> tuple[Segment, ...]:
     segments: list[Segment] = []
     start = 0
-    for left, right, degree in wanted:
+    for left, right, degree, summed, filled in _families(architecture, expert):
         pairs = n_experts * (n_experts + 1) // 2 if left == right else n_experts**2
         monomials = count_monomials(architecture.dim, degree)
-        segments.append(Segment(left, right, degree, start, pairs, monomials))
+        segments.append(Segment(left, right, degree, summed, filled, start, pairs, monomials))
         start += pairs * monomials
     return tuple(segments)
+
+
+def _families(
+    architecture: Architecture, expert: Expert
+) -> Iterator[tuple[str, str, int, slice, range]]:
+    """Yield the two factors, the degree and the columns of each family, see ``Segment``."""
+    score, columns = SCORES.get(architecture.score).degree, range(architecture.n_columns)
+    # The prediction is linear in these experts: v is the gate, whatever the column.
+    shared = expert.constant_slope and not expert.scaled
+    yield "u", "u", 2 * score, slice(None), columns
+    for k in columns:
+        own = slice(k, k + 1), range(k, k + 1)
+        yield "u", "v", score + 1, *own
+        if not shared:
+            yield "v", "v", 2, *own
+        elif k == 0:
+            yield "v", "v", 2, slice(0, 1), columns
+        if expert.scaled:
+            yield "u", "l", score, *own
+            yield "v", "l", 1, *own
+            yield "l", "l", 0, *own
 
 
 def _index(
@@ -168,18 +223,18 @@ def _index(
     rows = {"u": (score_rows, degree), "v": (ridge_rows, 1), "l": (torch.tensor([0]), 0)}
     n_atom = architecture.n_atom_parameters
     index = torch.full((n_experts, n_atom, n_experts, n_atom), segments[-1].stop)
-    per_column = (len(segments) - 1) // architecture.n_columns
-    for position, segment in enumerate(segments):
-        offset = g + q * ((position - 1) // per_column) if position else 0
-        place = {"u": (0, g), "v": (offset, offset + width), "l": (offset + width, offset + q)}
+    for segment in segments:
         (a, a_degree), (b, b_degree) = rows[segment.left], rows[segment.right]
         product = product_table(architecture.dim, a_degree, b_degree)[a][:, b]
         pair = _pair_positions(n_experts, segment.left == segment.right)
         block = segment.start + product * segment.pairs + pair[:, :, None, None]
         block = block.permute(0, 2, 1, 3)
-        left, right = slice(*place[segment.left]), slice(*place[segment.right])
-        index[:, left, :, right] = block
-        index[:, right, :, left] = block.permute(2, 3, 0, 1)
+        for column in segment.filled:
+            first, scale, last = g + q * column, g + q * column + width, g + q * (column + 1)
+            place = {"u": slice(0, g), "v": slice(first, scale), "l": slice(scale, last)}
+            left, right = place[segment.left], place[segment.right]
+            index[:, left, :, right] = block
+            index[:, right, :, left] = block.permute(2, 3, 0, 1)
     return index.flatten()
 
 

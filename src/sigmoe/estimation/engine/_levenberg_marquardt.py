@@ -15,9 +15,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sigmoe.estimation.engine._arrow import Curvature
 from sigmoe.estimation.engine._box import (
-    DampedSystem,
+    System,
     box_step,
+    damped_system,
     free_coordinates,
     predicted_decrease,
 )
@@ -44,8 +46,8 @@ class Problem(Protocol):
     def gradient(self, theta: Tensor) -> tuple[float, Tensor]:
         """Return the objective and its gradient of shape (p,)."""
 
-    def curvature(self, theta: Tensor) -> Tensor:
-        """Return J'J / n of shape (p, p), or an estimate of it, symmetric and not negative."""
+    def curvature(self, theta: Tensor) -> Curvature:
+        """Return J'J / n (p x p), or an estimate of it, symmetric and not negative."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ def first_state(problem: Problem, start: Tensor, settings: Settings) -> State:
 
 def iterate(
     state: State,
-    matrix: Tensor,
+    matrix: Curvature,
     evaluate: ValueAndGradient,
     lower: Tensor,
     upper: Tensor,
@@ -200,7 +202,7 @@ def iterate(
     new, system = found
     inside = (new.point.theta > lower) & (new.point.theta < upper)
     if not torch.equal(inside, system.free):
-        system = DampedSystem(matrix, new.damping, floored(new.scale), inside)
+        system = damped_system(matrix, new.damping, floored(new.scale), inside)
     if refinements == 0 or not system.usable:
         return new
     point = refine(evaluate, state.point, new.point, system, lower, upper, refinements)
@@ -209,11 +211,11 @@ def iterate(
 
 def descend(
     state: State,
-    matrix: Tensor,
+    matrix: Curvature,
     evaluate: ValueAndGradient,
     lower: Tensor,
     upper: Tensor,
-) -> tuple[State, DampedSystem] | float:
+) -> tuple[State, System] | float:
     """Return the state after a damped step that lowers the objective as promised, and its system.
 
     If there is none, return by how much the last, shortest step changed the objective.

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sigmoe._base.arrays import ArrayLike, as_inputs, as_responses, as_weights
 from sigmoe._base.errors import invalid
+from sigmoe.estimation.engine._arrow import Curvature
 from sigmoe.estimation.engine._chunks import ChunkLengths, curvature_rows
 from sigmoe.estimation.engine._layout import Layout, layout
 from sigmoe.moe import Architecture, MixingMeasure
@@ -90,7 +91,7 @@ class LeastSquares:
         chunk: int | None = None,
         sample_weight: Tensor | None = None,
     ) -> None:
-        self.layout = layout(architecture, n_experts)
+        self.layout = layout(architecture, n_experts).to(X.device)
         self.Xt = X.T.contiguous()
         self.Yt = y.reshape(len(X), architecture.n_columns).T.contiguous()
         self.n = len(X)
@@ -105,9 +106,6 @@ class LeastSquares:
         self.chunk, self.light_chunk = lengths.matrix, lengths.light
         self._monomials = X.new_empty(max(rows * self.chunk, light_rows * self.light_chunk))
         self._products = X.new_empty((n_experts**2, self.chunk))
-        self._score_rows = self.layout.score_rows.to(X.device)
-        self._ridge_rows = self.layout.ridge_rows.to(X.device)
-        self._index = self.layout.index.to(X.device)
         self._part: LeastSquares | None = None
 
     def objective(self, theta: Tensor) -> float:
@@ -129,27 +127,29 @@ class LeastSquares:
             residual = self._residual(forward, columns)
             total += residual.square().sum()
             adjoint.add(self._factors(parameters, forward, columns), forward.monomials, residual)
-        gradient = adjoint.collect(self._score_rows, self._ridge_rows)
+        gradient = adjoint.collect(self.layout.score_rows, self.layout.ridge_rows)
         return float(total) / self.total_weight, gradient * (2.0 / self.total_weight)
 
-    def matrix(self, theta: Tensor) -> Tensor:
-        """Return J'J / n of shape (p, p); the costly pass."""
+    def moments(self, theta: Tensor) -> Tensor:
+        """Return the moments that J'J / n consists of, see ``Layout``; the costly pass."""
         parameters = self._parameters(theta)
         moments = theta.new_zeros(self.layout.n_moments)
         for columns in self._chunks(self.chunk):
             forward = self._forward(parameters, columns, self.layout.moment_degree)
             factors = self._factors(parameters, forward, columns)
             self._add_moments(moments, factors, forward.monomials)
-        moments /= self.total_weight
-        # index_select is several times faster than take here.
-        return moments.index_select(0, self._index).view(theta.numel(), theta.numel())
+        return moments.div_(self.total_weight)
+
+    def matrix(self, theta: Tensor) -> Tensor:
+        """Return J'J / n of shape (p, p)."""
+        return self.layout.matrices(self.moments(theta))
 
     def normal_equations(self, theta: Tensor) -> NormalEquations:
         """Return J'J / n with the gradient and the objective."""
         objective, gradient = self.gradient(theta)
         return NormalEquations(self.matrix(theta), gradient, objective)
 
-    def curvature(self, theta: Tensor) -> Tensor:
+    def curvature(self, theta: Tensor) -> Curvature:
         """Return J'J / n, estimated from a random part of a sample with many rows a parameter.
 
         The matrix only shapes the steps of a fit, which are judged by the objective and gradient
@@ -159,11 +159,11 @@ class LeastSquares:
         if self._part is None:
             chosen = curvature_rows(self.n, self.layout)
             if chosen is None:
-                return self.matrix(theta)
-            self._part = self._chosen_part(chosen.to(self.device))
-        return self._part.matrix(theta)
+                return self.layout.curvature(self.moments(theta))
+            self._part = self._rows(chosen.to(self.device))
+        return self.layout.curvature(self._part.moments(theta))
 
-    def _chosen_part(self, chosen: Tensor) -> LeastSquares:
+    def _rows(self, chosen: Tensor) -> LeastSquares:
         weight = None if self._root_weight is None else self._root_weight[chosen].square()
         architecture, n_experts = self.layout.architecture, self.layout.n_experts
         X, y = self.Xt[:, chosen].T, self.Yt[:, chosen].T
@@ -177,10 +177,10 @@ class LeastSquares:
         shape = self.layout.architecture
         g, width = shape.n_score_coefficients, shape.dim + 1
         score = theta.new_zeros((len(theta), self.layout.forward_rows))
-        score[:, self._score_rows] = theta[:, :g]
+        score[:, self.layout.score_rows] = theta[:, :g]
         eta = theta[:, g:].reshape(len(theta), shape.n_columns, shape.n_expert_parameters)
         ridge = torch.empty_like(eta[..., :width])
-        ridge[..., self._ridge_rows] = eta[..., :width]
+        ridge[..., self.layout.ridge_rows] = eta[..., :width]
         return Parameters(score, ridge, eta[..., width:])
 
     def _forward(
@@ -193,7 +193,7 @@ class LeastSquares:
         memory = self._monomials[: count * inputs.shape[1]].view(count, -1)
         powers = monomials(inputs, degree, out=memory)
         weights = design.gate.weights(parameters.score @ powers[: design.forward_rows])
-        ridge = parameters.ridge @ powers[: len(self._ridge_rows)]
+        ridge = parameters.ridge @ powers[: len(self.layout.ridge_rows)]
         values = design.expert.value(ridge)
         if design.expert.scaled:
             values = values * parameters.scale
@@ -218,20 +218,19 @@ class LeastSquares:
         if self._root_weight is not None:
             root = self._root_weight[columns]
             weights, u = weights * root, u * root
-        slope = weights * design.expert.slope(forward.ridge)
+        if design.expert.constant_slope:
+            slope = weights.expand_as(u)
+        else:
+            slope = weights * design.expert.slope(forward.ridge)
         if not design.expert.scaled:
             return {"u": u, "v": slope}
         unscaled = weights * design.expert.value(forward.ridge)
         return {"u": u, "v": slope * parameters.scale, "l": unscaled}
 
     def _add_moments(self, moments: Tensor, factors: dict[str, Tensor], powers: Tensor) -> None:
-        segments = self.layout.segments
-        per_column = (len(segments) - 1) // self.layout.architecture.n_columns
-        for position, segment in enumerate(segments):
-            # The first family, gate-gate, sums over the columns; the others have one each.
-            column = (position - 1) // per_column
-            columns = slice(None) if position == 0 else slice(column, column + 1)
-            left, right = factors[segment.left][:, columns], factors[segment.right][:, columns]
+        for segment in self.layout.segments:
+            left = factors[segment.left][:, segment.summed]
+            right = factors[segment.right][:, segment.summed]
             products = self._products[: segment.pairs, : powers.shape[1]]
             if segment.left == segment.right:
                 _unordered_products(left, products)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from sigmoe.estimation.engine._arrow import Curvature, plus_multiple
 from sigmoe.estimation.engine._levenberg_marquardt import Problem
 
 
@@ -30,11 +31,9 @@ class Ridge:
         gradient = gradient + 2.0 * self.strength * theta.flatten()
         return objective + self.penalty(theta), gradient
 
-    def curvature(self, theta: Tensor) -> Tensor:
+    def curvature(self, theta: Tensor) -> Curvature:
         """Return J'J / n + strength I."""
-        matrix = self.problem.curvature(theta).clone()
-        matrix.diagonal().add_(self.strength)
-        return matrix
+        return plus_multiple(self.problem.curvature(theta), self.strength)
 
     def penalty(self, theta: Tensor) -> float:
         """Return what the penalty adds to the mean squared residual."""

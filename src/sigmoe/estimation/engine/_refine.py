@@ -14,7 +14,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from sigmoe.estimation.engine._box import DampedSystem
+from sigmoe.estimation.engine._box import System
 
 #: Objective and gradient at coordinates of shape (p,).
 ValueAndGradient = Callable[[Tensor], tuple[float, Tensor]]
@@ -67,7 +67,7 @@ def refine(
     evaluate: ValueAndGradient,
     before: Point,
     point: Point,
-    system: DampedSystem,
+    system: System,
     lower: Tensor,
     upper: Tensor,
     steps: int,
@@ -80,7 +80,7 @@ def refine(
         Objective and gradient.
     before, point : Point
         The last two iterates; they give the first curvature pair.
-    system : DampedSystem
+    system : System
         The factored H + damping * scale on the coordinates that are strictly inside the box at
         ``point``; the others stay where they are.
     lower, upper : Tensor of shape (p,)

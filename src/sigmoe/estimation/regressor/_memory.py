@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sigmoe.estimation._sample import Sample
+from sigmoe.estimation.engine._arrow import as_dense
 from sigmoe.estimation.engine._normal_equations import normal_equations
 from sigmoe.moe import Architecture, MixingMeasure
 
@@ -122,7 +123,7 @@ class Remembered:
 
     def curvature(self, theta: Tensor) -> Tensor:
         """Return J'J over all rows, divided by their number, with the ridge on its diagonal."""
-        batch = self._batch.curvature(theta)
+        batch = as_dense(self._batch.curvature(theta))
         matrix = (batch * self._new + self._memory.matrix) / self._all
         matrix.diagonal().add_(self._ridge)
         return matrix
