@@ -11,23 +11,27 @@ Vector = NDArray[np.float64]
 
 
 class LocalModel(Protocol):
-    """A model near a truth, in coordinates of which some vanish at the truth.
+    """A model near a truth, in coordinates of which some vanish at the truth."""
 
-    Attributes
-    ----------
-    names : tuple of str
-        Of the p coordinates.
-    lower, upper : arrays of shape (p,)
-        The box in which the coordinates stay.
-    local : bool array of shape (p,)
-        Which coordinates are deviations: zero at the truth. The others, such as how a weight is
-        shared, take any value in the box without moving the function at the truth.
-    """
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the p coordinates."""
 
-    names: tuple[str, ...]
-    lower: Vector
-    upper: Vector
-    local: NDArray[np.bool_]
+    @property
+    def lower(self) -> Vector:
+        """Return the lower limits of the box in which the coordinates stay, shape (p,)."""
+
+    @property
+    def upper(self) -> Vector:
+        """Return its upper limits, shape (p,)."""
+
+    @property
+    def local(self) -> NDArray[np.bool_]:
+        """Return which coordinates are deviations: zero at the truth, shape (p,).
+
+        The others, such as how a weight is shared, take any value in the box without moving the
+        function at the truth.
+        """
 
     def residual(self, x: Vector) -> Vector:
         """Return sqrt(w_i) (f(x) - f*) at the nodes, shape (m,): its norm is the distance."""

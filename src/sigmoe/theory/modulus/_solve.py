@@ -1,7 +1,8 @@
-"""One constrained minimum of the distance: a coordinate held, the others free in a box."""
+"""One constrained minimum of the distance: coordinates held, the others free in a box."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,14 +30,14 @@ def distance(model: LocalModel, x: Vector) -> float:
     return float(np.linalg.norm(model.residual(x)))
 
 
-def solve(model: LocalModel, start: Vector, held: int, evaluations: int) -> Found:
-    """Return the local minimum of the distance with one coordinate held, from a start.
+def solve(model: LocalModel, start: Vector, held: int | Sequence[int], evaluations: int) -> Found:
+    """Return the local minimum of the distance with one or more coordinates held, from a start.
 
     MINPACK's Levenberg-Marquardt walks along the curved valleys near a singular point in a
     fraction of the steps that bounded methods of SciPy need, but knows no bounds. So the box is
     folded into the coordinates, x = middle + half sin(z), and z is free.
     """
-    free = np.arange(len(start)) != held
+    free = ~np.isin(np.arange(len(start)), held)
     middle = (model.lower[free] + model.upper[free]) / 2.0
     half = (model.upper[free] - model.lower[free]) / 2.0
     inner = np.clip((start[free] - middle) / half, -_INSIDE, _INSIDE)

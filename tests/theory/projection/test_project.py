@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,7 @@ from sigmoe._base.errors import InputError
 from sigmoe._base.seeds import seed_sequence
 from sigmoe.estimation import Bounds
 from sigmoe.moe import Architecture, MixingMeasure, draw_truth
-from sigmoe.theory import function_distance, project, set_loss
+from sigmoe.theory import function_distance, project, set_loss, voronoi_loss
 
 SOFTMAX = Architecture(gate="softmax", score="linear", expert="tanh", dim=1)
 SIGMOID = Architecture(gate="sigmoid", score="linear", expert="tanh", dim=1)
@@ -147,3 +149,71 @@ def test_refusals(change, message):
     with pytest.raises(InputError) as error:
         project(**arguments)
     assert str(error.value) == message
+
+
+PARTIAL = Architecture(score="partial", expert="linear", dim=1)
+
+
+@pytest.fixture(scope="module")
+def padded():
+    torch.set_num_threads(1)
+    truth = draw_truth(PARTIAL, 1, seed=4)
+    return truth, project(truth, PARTIAL, 2, n_starts=3, n_points=256)
+
+
+@pytest.mark.parametrize("kind", ["L3", "L5"])
+def test_the_loss_to_the_set_is_the_smallest_over_what_is_known(padded, kind):
+    truth, found = padded
+    # A split of the only atom: a best approximation that no search has to find.
+    share = truth.coordinates.repeat(2, 1)
+    share[0, -2:] *= 0.3
+    share[1, -2:] *= 0.7
+    split = MixingMeasure.from_coordinates(PARTIAL, share)
+    nearest = found.set_loss(split, kind)
+    assert float(nearest) < 1e-12
+    assert nearest.nearest in ("split", "mixed")
+    fit = draw_truth(PARTIAL, 2, seed=9)
+    loss = found.set_loss(fit, kind)
+    assert {"exact", "0"} <= set(loss.names)
+    known = [float(voronoi_loss(fit, member, kind)) for member in (found.exact, found.members[0])]
+    assert float(loss) <= min(known)
+
+
+def test_members_that_are_not_best_stay_out_of_the_set():
+    truth = draw_truth(Architecture(gate="softmax", expert="relu", dim=2), 4, seed=1)
+    model = Architecture(gate="sigmoid", expert="relu", dim=2)
+    found = project(truth, model, 2, n_starts=6, n_points=512, seed=19)
+    assert found.exact is None
+    assert found.n_optima == len(found.members) == 3
+    assert 1.01 * found.distances[0] > found.distances[1] > found.distances[0]
+    last = found.members[-1]
+    assert {"0", "1"} <= set(found.set_loss(last).names)
+    best = found.set_loss(last, within=0.0)
+    assert best.names == ("0",)
+    assert float(best) == float(voronoi_loss(last, found.members[0], "L3")) > 1.0
+    everything = found.set_loss(last, within=0.25)
+    assert everything.names == ("0", "1", "2")
+    assert float(everything) == 0.0
+
+
+def test_a_closed_form_decides_that_the_infimum_is_attained(padded, found):
+    for result in (padded[1], found):
+        assert result.attained == "attained"
+        assert float(function_distance(result.exact, result.truth, n_points=2**10)) < 1e-14
+
+
+def test_the_summary_and_the_dictionary_say_what_was_found():
+    truth = draw_truth(SOFTMAX, 3, seed=1)
+    found = project(truth, SIGMOID, 1, n_starts=3, n_points=256)
+    lines = found.summary.splitlines()
+    assert lines[0] == f"infimum: {found.attained}"
+    assert lines[1] == (
+        f"distinct optima: {found.n_optima} functions, {len(found.members)} measures, from "
+        f"{sum(found.counts)} of 3 starts"
+    )
+    assert "member 0 in growing boxes: " in found.summary
+    stored = json.loads(json.dumps(found.as_dict()))
+    assert stored["attained"] == found.attained
+    assert stored["members"][0]["objective"] == found.fitted_distances[0] ** 2
+    assert stored["attainments"][0]["verdict"] == found.attainments[0].verdict
+    assert stored["n_optima"] == found.n_optima == len(set(found.functions))

@@ -15,7 +15,9 @@ from sigmoe.estimation import Bounds, FitResult, fit_least_squares, random_start
 from sigmoe.moe import Architecture, MixingMeasure, Sampler
 from sigmoe.theory._function_distance import root_mean_square
 from sigmoe.theory._points import integration_points
-from sigmoe.theory._voronoi import voronoi_loss
+from sigmoe.theory.projection._distinct import group_measures, label_functions
+from sigmoe.theory.projection._exact import exact_member
+from sigmoe.theory.projection._result import EXACT, BestApproximations
 
 #: Starts are first fitted to this share of the points, and left there if hopeless.
 _COARSE = 4
@@ -23,46 +25,23 @@ _COARSE = 4
 _HOPELESS = 2.0
 #: Independent scrambles of the held-out points, from whose spread the error comes.
 _SCRAMBLES = 8
-#: L3 per atom below which two optima are one; repeated fits of one optimum agree far better.
-_SAME = 0.02
-#: Distances below this share of the truth's own size are all taken as zero.
-_EXACT = 1e-6
+#: Points on which optima are followed through growing boxes, for each input and parameter.
+_PER_INPUT, _PER_PARAMETER = 256, 8
 
 
 @dataclass(frozen=True)
-class BestApproximations:
-    """Distinct near-optimal approximations of a truth in a model.
+class _Target:
+    """What is approximated, and where: points to fit, and held-out ones."""
 
-    Attributes
-    ----------
-    members : tuple of MixingMeasure
-        Distinct near-optima, the best one first; distinct modulo the order of atoms, and the
-        common translation of softmax gates.
-    distances : tuple of float
-        ||f_Gbar - f_G*|| in L2(mu) of each member, on points that the fits did not see.
-    distance_errors : tuple of float
-        Standard errors of these distances as integrals.
-    fitted_distances : tuple of float
-        The same on the points that were fitted; smaller, and the more so the fewer the points.
-    statuses : tuple of str
-        How each member's fit ended, see ``FitResult``.
-    active_bounds : tuple of tuple of str
-        Entries at a bound, such as "A[2,0,1] at upper bound 10": a sign that the infimum is
-        approached at infinity, or not attained.
-    counts : tuple of int
-        How many starts ended at each member.
-    n_starts : int
-        All starts; those in no member ended in worse optima.
-    """
+    truth: MixingMeasure
+    X: Tensor
+    held_out: list[Tensor]
+    size: float
 
-    members: tuple[MixingMeasure, ...]
-    distances: tuple[float, ...]
-    distance_errors: tuple[float, ...]
-    fitted_distances: tuple[float, ...]
-    statuses: tuple[str, ...]
-    active_bounds: tuple[tuple[str, ...], ...]
-    counts: tuple[int, ...]
-    n_starts: int
+    @property
+    def zero(self) -> float:
+        """Return the distance below which a fit counts as exact."""
+        return EXACT * self.size
 
 
 @dataclass(frozen=True)
@@ -126,7 +105,8 @@ def project(
     -----
     Every start is fitted to a quarter of the points, and then to all of them unless its mean
     square is above twice the best one's. The optima that are found are local, and more starts can
-    find better ones.
+    find better ones. A box of parameters holds a best approximation always, the whole space need
+    not: ``attained`` follows the first members through growing boxes when it is asked for.
 
     Examples
     --------
@@ -136,6 +116,8 @@ def project(
     >>> found = project(truth, model, 2, n_starts=4, n_points=512)
     >>> found.distances[0] < 0.01
     True
+    >>> found.attained  # two softmax gates are two sigmoid gates with opposite scores
+    'attained'
     """
     _check(truth, architecture, n_experts, n_starts, n_points, within)
     points_seed, *start_seeds = child_seeds(seed, "projection", n_starts + 1)
@@ -146,21 +128,22 @@ def project(
         integration_points(architecture.dim, max(2**12, len(X) // _SCRAMBLES), child, sampler)
         for child in check_seeds
     ]
+    target = _Target(truth, X, held_out, float(y.reshape(len(y), -1).norm()) / math.sqrt(len(y)))
     rows = max(len(X) // _COARSE, 4 * architecture.n_parameters(n_experts))
     coarse = []
     for child in start_seeds:
         start = random_start(X, y, architecture, n_experts, seed=child, bounds=bounds)
         coarse.append(_fit(X[:rows], y[:rows], start, max_iterations, bounds))
-    limit = _HOPELESS * min(fit.objective for fit in coarse) + _zero(y)
+    limit = _HOPELESS * min(fit.objective for fit in coarse) + target.zero**2
     candidates = []
     for first in coarse:
         if first.objective <= limit:
             fit = _fit(X, y, first.measure, max_iterations, bounds)
             candidates.append(_Candidate(fit, *_distance(fit.measure, truth, held_out)))
     candidates.sort(key=lambda candidate: candidate.distance)
-    reach = (1.0 + within) * candidates[0].distance + math.sqrt(_zero(y))
+    reach = (1.0 + within) * candidates[0].distance + target.zero
     near = [candidate for candidate in candidates if candidate.distance <= reach]
-    return _collect(near, n_starts)
+    return _collect(near, target, n_starts)
 
 
 def _fit(
@@ -181,11 +164,6 @@ def _fit(
     )
 
 
-def _zero(y: Tensor) -> float:
-    """Return the mean square below which a fit counts as exact."""
-    return _EXACT**2 * float(y.reshape(len(y), -1).square().sum(dim=1).mean())
-
-
 def _distance(
     measure: MixingMeasure, truth: MixingMeasure, held_out: list[Tensor]
 ) -> tuple[float, float]:
@@ -196,33 +174,29 @@ def _distance(
     return distance, error / (2.0 * distance) if distance > 0 else 0.0
 
 
-def _collect(near: list[_Candidate], n_starts: int) -> BestApproximations:
+def _collect(near: list[_Candidate], target: _Target, n_starts: int) -> BestApproximations:
     """Return the distinct optima among candidates that are sorted by distance."""
-    groups: list[list[_Candidate]] = []
-    for candidate in near:
-        for group in groups:
-            if _same(candidate.fit.measure, group[0].fit.measure):
-                group.append(candidate)
-                break
-        else:
-            groups.append([candidate])
-    best = [group[0] for group in groups]
+    groups = group_measures([candidate.fit.measure for candidate in near])
+    best = [near[group[0]] for group in groups]
+    measures = tuple(candidate.fit.measure for candidate in best)
+    distances = tuple(candidate.distance for candidate in best)
+    architecture, n_experts = measures[0].architecture, measures[0].n_experts
+    rows = max(_PER_INPUT * architecture.dim, _PER_PARAMETER * architecture.n_parameters(n_experts))
     return BestApproximations(
-        members=tuple(candidate.fit.measure for candidate in best),
-        distances=tuple(candidate.distance for candidate in best),
+        truth=target.truth,
+        members=measures,
+        distances=distances,
         distance_errors=tuple(candidate.error for candidate in best),
         fitted_distances=tuple(math.sqrt(candidate.fit.objective) for candidate in best),
         statuses=tuple(candidate.fit.status for candidate in best),
         active_bounds=tuple(candidate.fit.active_bounds for candidate in best),
         counts=tuple(len(group) for group in groups),
+        functions=label_functions(measures, distances, target.zero, target.held_out[0]),
         n_starts=n_starts,
+        exact=exact_member(target.truth, architecture, n_experts),
+        size=target.size,
+        _points=target.X[:rows].clone(),
     )
-
-
-def _same(one: MixingMeasure, other: MixingMeasure) -> bool:
-    """Return whether two measures are one up to order: each has atoms near all of the other's."""
-    apart = max(float(voronoi_loss(one, other, "L3")), float(voronoi_loss(other, one, "L3")))
-    return apart <= _SAME * one.n_experts
 
 
 def _check(
