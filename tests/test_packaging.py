@@ -16,7 +16,7 @@ import pytest
 import sigmoe
 
 ROOT = Path(__file__).parents[1]
-SUBPACKAGES = ("moe", "estimation", "theory", "lab")
+SUBPACKAGES = ("attention", "moe", "estimation", "theory", "lab")
 
 # What only a sweep, a figure, a report, the estimator or a GPU needs.
 HEAVY = (
@@ -51,7 +51,7 @@ def test_import_loads_nothing_heavy() -> None:
     assert modules_after("import sigmoe").isdisjoint({*HEAVY, "torch", "numpy"})
 
 
-@pytest.mark.parametrize("subpackage", ["moe", "estimation", "theory"])
+@pytest.mark.parametrize("subpackage", ["attention", "moe", "estimation", "theory"])
 def test_the_numerical_core_needs_no_dask_and_no_matplotlib(subpackage: str) -> None:
     heavy = modules_after(f"import sigmoe.{subpackage}").intersection(HEAVY)
     assert heavy == set()
@@ -59,6 +59,7 @@ def test_the_numerical_core_needs_no_dask_and_no_matplotlib(subpackage: str) -> 
 
 def test_subpackages_load_when_first_used() -> None:
     assert sigmoe.moe is import_module("sigmoe.moe")
+    assert sigmoe.sigmoid_attention is import_module("sigmoe.attention").sigmoid_attention
     with pytest.raises(AttributeError, match=r"^module 'sigmoe' has no attribute 'nonsense'$"):
         _ = sigmoe.nonsense
 

@@ -1,6 +1,6 @@
 """Mixtures of experts behind sigmoid and softmax attention: fit them and measure their sample cost.
 
-The work happens in four sub-packages, each of which imports only those before it:
+The work happens in five sub-packages; each of the first four imports only those before it:
 
 ``sigmoe.moe``
     gates, scores, experts, mixing measures, truths and samples;
@@ -9,7 +9,10 @@ The work happens in four sub-packages, each of which imports only those before i
 ``sigmoe.theory``
     Voronoi cells and losses, the Fisher prediction, best approximations;
 ``sigmoe.lab``
-    studies that are declared in a file, run in parallel, stored and reported.
+    studies that are declared in a file, run in parallel, stored and reported;
+``sigmoe.attention``
+    sigmoid and softmax attention, whose two functions are also ``sigmoe.sigmoid_attention`` and
+    ``sigmoe.softmax_attention``.
 
 ``import sigmoe`` loads none of them, so that it needs neither a GPU nor Dask; a sub-package loads
 when it is first used (``import sigmoe; sigmoe.moe.Architecture()`` works).
@@ -28,9 +31,12 @@ Examples
 """
 
 from importlib import import_module
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from sigmoe._base.errors import InputError, SigmoeError, SigmoeWarning, StoreError
+
+if TYPE_CHECKING:
+    from sigmoe.attention import sigmoid_attention, softmax_attention
 
 __version__ = "0.1.0"
 
@@ -40,20 +46,26 @@ __all__ = [
     "SigmoeWarning",
     "StoreError",
     "__version__",
+    "attention",
     "estimation",
     "lab",
     "moe",
+    "sigmoid_attention",
+    "softmax_attention",
     "theory",
 ]
 
-_SUBPACKAGES = ("estimation", "lab", "moe", "theory")
+_SUBPACKAGES = ("attention", "estimation", "lab", "moe", "theory")
+_FUNCTIONS = ("sigmoid_attention", "softmax_attention")
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in _SUBPACKAGES:
         return import_module(f"{__name__}.{name}")
+    if name in _FUNCTIONS:
+        return getattr(import_module(f"{__name__}.attention"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_SUBPACKAGES})
+    return sorted({*globals(), *_SUBPACKAGES, *_FUNCTIONS})

@@ -1,0 +1,80 @@
+"""Which code does the work of a call: the one place where back ends are listed and chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from sigmoe._base.registry import Registry
+from sigmoe.attention import _reference, _tiled
+from sigmoe.attention._rules import Rules
+
+Forward = Callable[[Tensor, Tensor, Tensor, Rules], Tensor]
+Backward = Callable[
+    [Tensor, Tensor, Tensor, Tensor, Rules], tuple[Tensor, Tensor, Tensor, Tensor | None]
+]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A forward and a backward pass, and the calls that they can take.
+
+    Parameters
+    ----------
+    forward : callable
+        Takes query, key, value and rules; see ``_reference.forward``.
+    backward : callable
+        Takes the output's gradient, query, key, value and rules; see ``_reference.backward``.
+    accepts : callable
+        Takes query, key, value and rules, and tells by device, dtype, shape and rules whether this
+        back end can do the call.
+
+    Notes
+    -----
+    A back end never sees an input without elements, nor -inf in ``rules.added``: the operators
+    deal with these.
+    """
+
+    forward: Forward
+    backward: Backward
+    accepts: Callable[[Tensor, Tensor, Tensor, Rules], bool]
+
+
+def _always(*_: object) -> bool:
+    return True
+
+
+#: The back ends, the preferred ones first: a call goes to the first that accepts it.
+BACKENDS: Registry[Backend] = Registry("back end")
+BACKENDS.register("tiled", Backend(_tiled.forward, _tiled.backward, _always))
+BACKENDS.register("reference", Backend(_reference.forward, _reference.backward, _always))
+
+_forced: list[str] = []
+
+
+def choose(query: Tensor, key: Tensor, value: Tensor, rules: Rules) -> Backend:
+    """Return the back end of a call."""
+    if _forced:
+        return BACKENDS.get(_forced[-1])
+    backends = (BACKENDS.get(name) for name in BACKENDS.names())
+    return next(backend for backend in backends if backend.accepts(query, key, value, rules))
+
+
+@contextmanager
+def forced(name: str) -> Iterator[None]:
+    """Send every call inside the block to one back end, for tests and comparisons.
+
+    Raises
+    ------
+    InputError
+        For a name that is not known.
+    """
+    BACKENDS.get(name)
+    _forced.append(name)
+    try:
+        yield
+    finally:
+        _forced.pop()
