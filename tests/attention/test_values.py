@@ -9,6 +9,7 @@ from sigmoe.attention import (
     _backends,
     _tiles,
     attention_weights,
+    native_status,
     sigmoid_attention,
     softmax_attention,
 )
@@ -21,8 +22,15 @@ def gradients(output: Tensor, inputs: list[Tensor]) -> tuple[Tensor, ...]:
     return torch.autograd.grad((output * weights).sum(), inputs)
 
 
-@pytest.mark.parametrize("backend", ["tiled", "reference"])
-@pytest.mark.parametrize("gate", GATES)
+BACKENDS = [(gate, backend) for gate in GATES for backend in ("tiled", "reference")]
+needs_kernel = pytest.mark.skipif(
+    not native_status().startswith("loaded"), reason=f"compiled kernel {native_status()}"
+)
+
+
+@pytest.mark.parametrize(
+    ("gate", "backend"), [*BACKENDS, pytest.param("sigmoid", "native", marks=needs_kernel)]
+)
 @pytest.mark.parametrize("name", CASES)
 def test_values_and_gradients_are_those_of_the_oracle(
     name: str, gate: str, backend: str, monkeypatch: pytest.MonkeyPatch

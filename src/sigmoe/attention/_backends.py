@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor
 
 from sigmoe._base.registry import Registry
-from sigmoe.attention import _reference, _tiled
+from sigmoe.attention import _native, _reference, _tiled
+from sigmoe.attention._native_call import Terms
 from sigmoe.attention._rules import Rules
 
 Forward = Callable[[Tensor, Tensor, Tensor, Rules], Tensor]
@@ -47,8 +49,27 @@ def _always(*_: object) -> bool:
     return True
 
 
+def _native_terms(rules: Rules) -> Terms:
+    return cast("Terms", {name: getattr(rules, name) for name in Terms.__annotations__})
+
+
+def _native_accepts(query: Tensor, _key: Tensor, _value: Tensor, rules: Rules) -> bool:
+    return rules.gate == "sigmoid" and rules.dropout == 0.0 and _native.available(query)
+
+
+def _native_forward(query: Tensor, key: Tensor, value: Tensor, rules: Rules) -> Tensor:
+    return _native.forward(query, key, value, **_native_terms(rules))
+
+
+def _native_backward(
+    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, rules: Rules
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    return _native.backward(gradient, query, key, value, **_native_terms(rules))
+
+
 #: The back ends, the preferred ones first: a call goes to the first that accepts it.
 BACKENDS: Registry[Backend] = Registry("back end")
+BACKENDS.register("native", Backend(_native_forward, _native_backward, _native_accepts))
 BACKENDS.register("tiled", Backend(_tiled.forward, _tiled.backward, _always))
 BACKENDS.register("reference", Backend(_reference.forward, _reference.backward, _always))
 

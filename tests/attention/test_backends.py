@@ -1,0 +1,57 @@
+"""Which back end does the work of a call."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from sigmoe import sigmoid_attention, softmax_attention
+from sigmoe.attention import _backends, _native, _native_build
+from sigmoe.attention._rules import Rules
+
+needs_kernel = pytest.mark.skipif(
+    not _native.native_status().startswith("loaded"), reason=f"kernel {_native.native_status()}"
+)
+
+
+def chosen(dtype: torch.dtype = torch.float32, **fields: object) -> _backends.Backend:
+    query = torch.zeros(1, 1, 2, 4, dtype=dtype)
+    return _backends.choose(
+        query, query, query, Rules(**{"gate": "sigmoid", "scale": 1.0} | fields)
+    )
+
+
+@needs_kernel
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_compiled_kernel_does_sigmoid_attention(dtype: torch.dtype) -> None:
+    assert chosen(dtype) is _backends.BACKENDS.get("native")
+
+
+@pytest.mark.parametrize("fields", [{"gate": "softmax"}, {"dropout": 0.5}], ids=str)
+def test_tiles_do_what_the_kernel_does_not(fields: dict[str, object]) -> None:
+    assert chosen(**fields) is _backends.BACKENDS.get("tiled")
+
+
+def test_tiles_do_all_where_there_is_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_native_build, "_built", _native_build.Built(None, "not built: a test"))
+    assert chosen() is _backends.BACKENDS.get("tiled")
+
+
+@needs_kernel
+@pytest.mark.parametrize("function", [sigmoid_attention, softmax_attention])
+def test_the_choice_holds_for_both_passes(function, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def watched(name: str):
+        run = getattr(_native, name)
+
+        def watch(*tensors: Tensor, **terms: object) -> object:
+            calls.append(name)
+            return run(*tensors, **terms)
+
+        return watch
+
+    for name in ("forward", "backward"):
+        monkeypatch.setattr(_native, name, watched(name))
+    query = torch.randn(1, 2, 5, 4, requires_grad=True)
+    function(query, query, query, window=(2, 0)).sum().backward()
+    assert calls == (["forward", "backward"] if function is sigmoid_attention else [])
