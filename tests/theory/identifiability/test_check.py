@@ -1,6 +1,8 @@
 """The public function: verdicts, users' experts, refusals, and the report."""
 
 import json
+import math
+from dataclasses import replace
 
 import mpmath
 import pytest
@@ -11,7 +13,11 @@ from sigmoe._base.errors import InputError
 from sigmoe.moe import Architecture, register_expert
 from sigmoe.moe._experts import EXPERTS
 from sigmoe.theory import check_identifiability
-from sigmoe.theory.identifiability._report import verdict
+from sigmoe.theory.identifiability._display import _row
+from sigmoe.theory.identifiability._evaluate import Model
+from sigmoe.theory.identifiability._experts import ridge_expert
+from sigmoe.theory.identifiability._report import equations, legend, verdict
+from sigmoe.theory.identifiability._strata import strata
 
 ONE = Architecture(score="partial", dim=1)
 
@@ -206,3 +212,53 @@ def test_extended_strata_do_not_decide_verdicts():
     extended = check_identifiability(architecture, "partial-weak", extended=True)
     assert plain.generic is extended.generic is True
     assert [s.extended for s in extended.strata] == [False] * len(plain.strata) + [True]
+
+
+def test_the_report_says_what_the_verdict_leaves_out():
+    report = check_identifiability(
+        Architecture(gate="softmax", score="partial", expert="linear", dim=1), "partial-strong"
+    )
+    assert report.generic is True
+    assert report.verdicts[1].endswith("left out: holds (9 second derivatives that vanish)")
+
+
+def test_relations_too_long_to_write_are_verified_and_counted():
+    report = check_identifiability(Architecture(expert="scaled-gelu", dim=1), "strong")
+    found = report.strata[0]
+    # GELU: (2 - z^2)(z phi' - phi) = z^2 phi'', ten functions of each atom.
+    assert (found.n_unwritten, found.longer) == (2, (10, 10))
+    assert "  and 2 relations between 10 functions" in report.summary.splitlines()
+    assert report.as_dict()["strata"][0]["longer"] == [10, 10]
+
+
+def test_equations_of_one_special_atom_say_so_and_signs_are_explained():
+    report = check_identifiability(Architecture(expert="linear", score="linear", dim=1), "strong")
+    special = next(s for s in report.strata if s.name == "c = 0 in one atom")
+    assert "∂²F/∂b1∂b1 = 0   [trivial; of atom 1]" in equations(special)
+    assert report.summary.splitlines()[-2:] == [
+        "F1 and F2 are the terms of two atoms, and alpha1^(2) is alpha1 of the second.",
+        "det(u, v) = u^(1) v^(2) - v^(1) u^(2).",
+    ]
+    assert legend(["∂F/∂c = 0"]) == []
+
+
+def test_the_table_tells_no_zeros_from_exact_ones():
+    report = check_identifiability(
+        Architecture(expert="gelu", score="partial", dim=1), "partial-weak"
+    )
+    rows = {s.name: _row(s) for s in report.strata}
+    assert rows["generic atoms"][5] == "none"
+    # Multiples of a function are zeros, too, and are not exact in many digits.
+    assert rows["constant gates that differ in c alone"][5].startswith("1e-")
+    empty = replace(report.strata[0], rank=0, gap=(-math.inf, math.inf))
+    assert _row(empty)[5:7] == ("exact", "none")
+
+
+def test_only_experts_that_are_proportional_are_called_so():
+    for expert, wanted in (("relu", "experts"), ("tanh", "alpha and beta")):
+        model = Model("sigmoid", "full", 1, ridge_expert(expert, 1))
+        names = [s.name for s in strata(model, "weak", 2, extended=False)]
+        assert names[-2:] == [f"proportional {wanted}", f"proportional {wanted}, equal gates"]
+    homogeneous = ("linear", "relu", "polynomial:3", "scaled-gelu")
+    assert all(ridge_expert(name, 1).homogeneous for name in homogeneous)
+    assert not any(ridge_expert(name, 1).homogeneous for name in ("gelu", "tanh"))

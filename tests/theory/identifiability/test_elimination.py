@@ -102,3 +102,11 @@ def test_relations_within_an_atom_are_found_beside_longer_ones():
     found = sparse_supports(mixed, [0] * 3 + [1] * 5, np.random.default_rng(0))
     assert found[0] == (0, 1, 2)
     assert len(found) == 2
+
+
+def test_the_units_of_functions_do_not_change_what_is_found():
+    rng = np.random.default_rng(5)
+    null = rng.normal(size=(5, 11)) * np.logspace(-5, 5, 11)
+    plain = sparse_supports(rng.normal(size=(5, 11)), [0] * 11, np.random.default_rng(0))
+    assert sparse_supports(null, [0] * 11, np.random.default_rng(0)) == plain
+    assert [len(support) for support in plain] == [7] * 5

@@ -8,6 +8,10 @@ import pytest
 from sigmoe.moe import Architecture
 from sigmoe.theory import check_identifiability
 from sigmoe.theory.identifiability import _analyse
+from sigmoe.theory.identifiability._analyse import analyse
+from sigmoe.theory.identifiability._evaluate import Model
+from sigmoe.theory.identifiability._experts import ridge_expert
+from sigmoe.theory.identifiability._strata import strata
 
 SMOOTH = ("gelu", "tanh", "polynomial:2")
 
@@ -232,3 +236,28 @@ def test_ranks_do_not_depend_on_the_draws(expert, dim, seed):
     sequence = np.random.SeedSequence(seed)
     again = check_identifiability(architecture, "partial-weak", seed=sequence)
     assert [s.rank for s in again.strata] == ranks[0][-len(again.strata) :]
+
+
+@pytest.mark.parametrize("expert", ["linear", "polynomial:2"])
+def test_equations_do_not_depend_on_the_draws(expert):
+    model = Model("softmax", "full", 1, ridge_expert(expert, 1))
+    case = next(
+        s for s in strata(model, "weak", 3, extended=False) if s.name.startswith("equal A and b")
+    )
+    found = [analyse(model, case, np.random.SeedSequence(k)) for k in range(4)]
+    written = [[r.equation for r in each.identities] for each in found]
+    assert written[0]
+    assert all(each == written[0] for each in written)
+
+
+def test_two_softmax_atoms_that_differ_in_c_alone_are_proportional():
+    report = check("weak", gate="softmax", expert="gelu", dim=1)
+    found = stratum(report, "two atoms that differ in c alone", "first order")
+    assert "∂H1/∂beta = exp(c1)/exp(c2) ∂H2/∂beta" in written(found)
+    assert "∂H1/∂A11 = exp(c1)/exp(c2) ∂H2/∂A11" in written(found)
+
+
+def test_softmax_atoms_of_one_gate_and_proportional_rectifiers_depend():
+    report = check("weak", gate="softmax", expert="relu", dim=1)
+    found = stratum(report, "proportional experts, equal A and b", "first order")
+    assert "∂H1/∂beta = exp(c1)/exp(c2) ∂H2/∂beta" in written(found)

@@ -1,20 +1,22 @@
 """Relations are believed only where they hold; ranks do not depend on order or scale."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from sigmoe.theory.identifiability import _analyse
-from sigmoe.theory.identifiability._analyse import _eliminated, _relation, _sample, analyse
+from sigmoe.theory.identifiability._analyse import _relation, _sample, analyse
 from sigmoe.theory.identifiability._evaluate import Model, draw_inputs
-from sigmoe.theory.identifiability._experts import ridge_expert
+from sigmoe.theory.identifiability._experts import RidgeExpert, ridge_expert
 from sigmoe.theory.identifiability._fixed import precise
 from sigmoe.theory.identifiability._functions import Function
 from sigmoe.theory.identifiability._recognise import recognise, residual
+from sigmoe.theory.identifiability._reduce import reduce_family
 from sigmoe.theory.identifiability._relations import Monomial, Relation, Symbol, monomial
-from sigmoe.theory.identifiability._strata import draw_atoms, strata
+from sigmoe.theory.identifiability._strata import crowding, draw_atoms, strata
 
 SIXTY = precise(60)
 MODEL = Model("sigmoid", "full", 1, ridge_expert("tanh", 1))
@@ -56,6 +58,17 @@ def test_coefficients_are_recognised_from_samples():
     assert found[0].over(found[1]) == RIGHT[0].over(RIGHT[1])
 
 
+def test_samples_that_tell_functions_not_apart_are_passed_over():
+    samples = [sample(k, positive=True) for k in range(6)]
+    blind = replace(samples[0], values=np.repeat(samples[0].values[:1], 9, axis=0))
+    three = (*PAIR, place("∂²F/∂A11∂beta"))
+    assert (
+        recognise(PAIR, C, [replace(blind, values=blind.values * 0), *samples], SIXTY) is not None
+    )
+    assert recognise(three, C, [blind, *samples], SIXTY) is None
+    assert recognise(PAIR, C, samples[:4], SIXTY) is None
+
+
 def test_wrong_coefficients_are_replaced_by_numbers(monkeypatch):
     monkeypatch.setattr(
         _analyse, "recognise", lambda *_: (RIGHT[0], monomial(Fraction(-2), {C[1]: 1}))
@@ -88,7 +101,7 @@ def test_a_function_that_does_not_vanish_is_not_said_to():
 
 
 def rank(stratum, atoms, X):
-    _, _, found = _eliminated(MODEL, stratum.functions, atoms, X)
+    _, _, found = reduce_family(MODEL, stratum.functions, atoms, X)
     return len(found.elimination.pivots)
 
 
@@ -113,6 +126,33 @@ def test_the_same_seed_gives_the_same_report():
     assert found[0] == found[1]
 
 
+def test_atoms_in_one_dimension_are_drawn_however_many_there_are():
+    model = Model("sigmoid", "linear", 1, ridge_expert("relu", 1))
+    stratum = strata(model, "weak", 12, extended=False)[0]
+    for positive in (True, False):
+        rng = np.random.default_rng(0)
+        atoms = draw_atoms(model, stratum, 12, rng, positive=positive)
+        kinks = sorted(-atom.eta[1] / atom.eta[0] for atom in atoms)
+        assert min(b - a for a, b in pairwise(kinks)) > Fraction(1, 8) / crowding(12)
+    assert [crowding(n) for n in (2, 3, 6)] == [1, 1, 4]
+
+
+def test_a_small_expert_does_not_vanish():
+    @dataclass(frozen=True)
+    class Small(RidgeExpert):
+        def table(self, X, eta, bits, order):
+            found = super().table(X, eta, bits + 150, order)
+            return {places: values >> 300 for places, values in found.items()}
+
+    large = ridge_expert("scaled-gelu", 1)
+    small = Model("sigmoid", "full", 1, Small(large.name, 1, large.expert, large.phi))
+    case = strata(small, "weak", 2, extended=False)[1]
+    found = analyse(small, case, np.random.SeedSequence(0))
+    assert (found.rank, found.n_functions) == (10, 12)
+    assert found.digits == 240
+    assert [len(r.functions) for r in found.identities] == [2, 2]
+
+
 def terms(*names):
     return tuple(STRONG.functions[place(name)] for name in names)
 
@@ -133,10 +173,10 @@ def test_equations_are_solved_for_the_function_that_leaves_no_division():
     assert relation(names[:1], (one,)).equation == "∂F/∂A11 = 0"
 
 
-def test_numbers_are_written_where_formulas_are_not_known():
+def test_unknown_coefficients_have_names_and_no_numbers_that_change_with_the_seed():
     found = relation(("∂F/∂A11", "∂F/∂b1", "∂F/∂beta"), None)
     found = replace(found, numbers=(0.5, -2.0, 1.0))
-    assert found.equation == "∂F/∂beta = -0.5 ∂F/∂A11 + 2 ∂F/∂b1"
+    assert found.equation == "∂F/∂beta = k1 ∂F/∂A11 + k2 ∂F/∂b1"
 
 
 def test_trivial_relations_are_within_the_same_blocks():
@@ -146,6 +186,8 @@ def test_trivial_relations_are_within_the_same_blocks():
     assert not relation(twice, (one, c)).trivial
     assert not relation(("∂²F/∂A11∂beta", "∂²F/∂b1∂alpha1"), (one, one)).trivial
     assert relation(("∂²F/∂A11∂beta",), (one,)).trivial
+    # A parameter that F does not show is not a trivial matter.
+    assert not relation(("∂F/∂beta",), (one,)).trivial
     first = terms("∂F/∂A11")[0]
     apart = (first, Function(1, first.derivative))
     assert not Relation(apart, (one, one), (1.0, 1.0), -50.0, "s").trivial

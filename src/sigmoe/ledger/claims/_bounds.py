@@ -129,7 +129,7 @@ EVIDENCE = {
     ),
     "theorem-2": (_unequal(1, 1), _unequal(2, 2), _unequal(3, 3)),
     "theorem-3": (
-        *(_gates_apart("full", expert) for expert in _SCALED),
+        *(_gates_apart("full", expert) for expert in (*_SCALED, "polynomial:2")),
         relation("weak", "scaled-gelu", halves_fail),
     ),
     "theorem-4": (
@@ -138,7 +138,7 @@ EVIDENCE = {
         relation("partial-strong", "polynomial:2", generic_fails),
     ),
     "theorem-5": (
-        *(_gates_apart("partial", expert) for expert in _SCALED),
+        *(_gates_apart("partial", expert) for expert in (*_SCALED, "polynomial:2")),
         relation("partial-weak", "scaled-gelu", halves_fail),
     ),
 }

@@ -126,12 +126,15 @@ EVIDENCE = {
         _traded("full", "scaled-gelu", "L3"),
         relation("weak", "scaled-gelu", generic_holds, correction=True),
         relation("weak", "relu", generic_holds, correction=True),
+        relation("weak", "gelu", generic_holds, correction=True),
     ),
     "definition-2-polynomials": (
         relation("weak", "polynomial:3", literal_fails),
         _traded("full", "polynomial:2", "L3"),
-        relation("weak", "polynomial:1", generic_holds, correction=True),
-        relation("weak", "polynomial:2", generic_holds, correction=True),
+        *(
+            relation("weak", f"polynomial:{degree}", generic_holds, correction=True)
+            for degree in (1, 2, 4)
+        ),
     ),
     "definition-3-networks": (
         relation("partial-strong", "scaled-relu", generic_fails),
@@ -167,6 +170,9 @@ EVIDENCE = {
         _traded("partial", "polynomial:2", "L5"),
         relation("partial-weak", "scaled-gelu", generic_holds, correction=True),
         relation("partial-weak", "relu", generic_holds, correction=True),
-        relation("partial-weak", "polynomial:2", generic_holds, correction=True),
+        *(
+            relation("partial-weak", f"polynomial:{degree}", generic_holds, correction=True)
+            for degree in (1, 2, 3)
+        ),
     ),
 }

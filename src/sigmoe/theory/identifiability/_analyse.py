@@ -9,20 +9,8 @@ import numpy as np
 import torch
 
 from sigmoe._base.seeds import child_seeds
-from sigmoe.theory.identifiability._circuits import sparse_supports
-from sigmoe.theory.identifiability._evaluate import Atom, Inputs, Model, draw_inputs, evaluate
-from sigmoe.theory.identifiability._fixed import (
-    DIGIT,
-    Elimination,
-    Integers,
-    Precision,
-    as_float,
-    eliminate,
-    exponent,
-    precise,
-    scale_columns,
-)
-from sigmoe.theory.identifiability._functions import Function
+from sigmoe.theory.identifiability._evaluate import Model, draw_inputs, evaluate
+from sigmoe.theory.identifiability._fixed import Precision, as_float
 from sigmoe.theory.identifiability._recognise import (
     Sample,
     evaluate_coefficients,
@@ -32,20 +20,21 @@ from sigmoe.theory.identifiability._recognise import (
     residual,
     symbol_values,
 )
+from sigmoe.theory.identifiability._reduce import reduce_family, supports_of
 from sigmoe.theory.identifiability._relations import Monomial, Relation, Symbol
-from sigmoe.theory.identifiability._strata import Stratum, draw_atoms
-
-#: Digits that are tried in turn until zeros and independence lie apart.
-_DIGITS = (60, 120, 240, 480)
-
-#: Reading of pivots for functions that are known in float64 alone.
-_FLOAT64 = Precision(60, zero=-13.0, independent=-8.0)
+from sigmoe.theory.identifiability._strata import Stratum, crowding, draw_atoms
 
 #: Draws of the parameters that are tried before a relation is left unverified.
 _ATTEMPTS = 4
 
-#: Relations with more functions than this are counted, not written.
+#: Samples beyond those that recognition needs, in place of those that are passed over.
+_SPARE = 4
+
+#: Relations with more functions than this are verified and counted, not written.
 MAX_TERMS = 8
+
+#: More inputs than this take too long; a relation that is missed by them fails at fresh ones.
+_MOST_INPUTS = 1000
 
 #: Float64 singular values below this, beside the largest, count as zeros there.
 _FLOAT64_ZERO = 1e-13
@@ -67,12 +56,15 @@ class StratumReport:
         Whether the functions are linearly independent, read literally; None if the precision
         could not tell.
     essential : bool or None
-        Whether a relation was found that is not trivial (``Relation.trivial``).
+        Whether a relation was found that is not trivial (``Relation.trivial``); None if the
+        precision could not tell.
     identities : tuple of Relation
         Independent relations that hold at fresh parameters, the sparsest first; none longer than
         8 functions.
     n_unwritten : int
         Further independent relations, which are longer or could not be verified.
+    longer : tuple of int
+        Those of them that hold at fresh parameters: how many functions each of them has.
     float64_rank : int
         Rank as float64 sees it: too low where independence is ill-conditioned.
     singular_values : tuple of float
@@ -80,8 +72,8 @@ class StratumReport:
     digits : int
         Decimal digits behind ``rank``.
     gap : tuple of two floats
-        Decimal exponents of the largest pivot taken as zero (-inf if exact or none) and of the
-        smallest one taken as independence.
+        Decimal exponents of the largest number taken as zero (-inf if exact or none) and of the
+        smallest pivot taken as independence.
     """
 
     name: str
@@ -99,18 +91,18 @@ class StratumReport:
     singular_values: tuple[float, ...] = field(repr=False)
     digits: int
     gap: tuple[float, float]
+    longer: tuple[int, ...] = ()
 
 
 def analyse(model: Model, stratum: Stratum, seed: np.random.SeedSequence) -> StratumReport:
     """Return rank, gap and relations of one stratum.
 
     Too few inputs in the place where a kinked expert differs from a smooth one look like a
-    relation. Such relations fail at fresh parameters, and more inputs are then drawn; relations
-    that are too long to be verified must come again with other parameters.
+    relation. Such relations fail at fresh parameters, and more inputs are then drawn.
     """
     best = _attempt(model, stratum, seed, 0)
     for number in range(1, _ATTEMPTS):
-        if not best.n_unwritten:
+        if best.n_unwritten == len(best.longer):
             break
         other = _attempt(model, stratum, seed, number)
         agree = other.rank == best.rank and other.n_unwritten == best.n_unwritten
@@ -128,12 +120,12 @@ def _attempt(
     main, signs, draws = (np.random.default_rng(stream) for stream in streams)
     n_atoms = stratum.n_atoms
     atoms = draw_atoms(model, stratum, n_atoms, main, positive=False)
-    n_inputs = (2 * len(stratum.functions) + _inputs(model)) * (1 + number)
+    n_inputs = (2 * len(stratum.functions) + _inputs(model, n_atoms)) * (1 + number)
     X = draw_inputs(model.dim, n_inputs, main)
-    values, precision, found = _eliminated(model, stratum.functions, atoms, X)
+    values, precision, found = reduce_family(model, stratum.functions, atoms, X)
     singular = torch.linalg.svdvals(torch.from_numpy(as_float(values, precision.bits)))
-    singular = singular / singular[0]
-    supports = _supports(stratum.functions, found, precision, main)
+    singular = singular / singular[0] if singular[0] > 0 else singular
+    supports = supports_of(stratum.functions, found, precision)
     samples = _samples(model, stratum, draws, supports, precision)
     fresh = [
         _sample(model, stratum, signs, precision, positive=False)
@@ -145,12 +137,18 @@ def _attempt(
         if len(support) <= MAX_TERMS
         and (relation := _relation(model, stratum, support, samples, fresh, precision)) is not None
     ]
-    clear = found.elimination.clear
+    longer = tuple(
+        len(support)
+        for support in supports
+        if len(support) > MAX_TERMS
+        and all(null_vector(s.values[:, list(support)], precision) for s in fresh)
+    )
+    clear = found.clear
     n_unwritten = len(supports) - len(identities)
     # What was verified holds whether or not the rest is clear. A relation that is too long to be
     # written is not one of the trivial ones, which are short.
     essential = any(not relation.trivial for relation in identities) or (
-        n_unwritten > 0 if clear else None
+        bool(longer) or (n_unwritten > 0 if clear else None)
     )
     return StratumReport(
         stratum.name,
@@ -160,88 +158,16 @@ def _attempt(
         n_atoms,
         len(stratum.functions),
         len(found.elimination.pivots),
-        False if identities else (not supports if clear else None),
+        False if identities or longer else (not supports if clear else None),
         essential,
         tuple(sorted(identities, key=lambda r: (len(r.functions), r.pattern))),
         n_unwritten,
         int((singular > _FLOAT64_ZERO).sum()),
         tuple(singular.tolist()),
         precision.digits if model.expert.digits is None else model.expert.digits,
-        (found.elimination.largest_zero, found.elimination.smallest_pivot),
+        (found.largest_zero, found.elimination.smallest_pivot),
+        longer,
     )
-
-
-@dataclass(frozen=True)
-class _Reduced:
-    """A family without vanishing functions and multiples, and what elimination says of the rest."""
-
-    vanishing: list[int]
-    multiples: list[tuple[int, int]]
-    kept: list[int]
-    elimination: Elimination
-
-
-def _eliminated(
-    model: Model, functions: Sequence[Function], atoms: Sequence[Atom], X: Inputs
-) -> tuple[Integers, Precision, _Reduced]:
-    """Return the scaled values and the elimination at the first precision that is clear."""
-    precisions = [precise(digits) for digits in _DIGITS]
-    if model.expert.digits is not None:
-        precisions = [_FLOAT64]
-    for precision in precisions:
-        raw = evaluate(model, functions, atoms, X, precision.bits)
-        scaled, tops = scale_columns(raw, precision.bits)
-        vanishing = [
-            j for j, top in enumerate(tops) if exponent(top, precision.bits) < precision.zero
-        ]
-        rest = [j for j in range(len(functions)) if j not in vanishing]
-        multiples = _multiples(scaled, rest, precision)
-        scaled[:, vanishing] = 0
-        doubles = {later for _, later in multiples}
-        kept = [j for j in rest if j not in doubles]
-        found = _Reduced(vanishing, multiples, kept, eliminate(scaled[:, kept], precision))
-        if found.elimination.clear:
-            break
-    return scaled, precision, found
-
-
-def _multiples(
-    scaled: Integers, columns: Sequence[int], precision: Precision
-) -> list[tuple[int, int]]:
-    """Return (first, later) for each column that is a multiple of an earlier one.
-
-    Columns are scaled alike: to the value 1 where they are largest.
-    """
-    tolerance = int(2.0 ** (DIGIT * (precision.digits + precision.zero)))
-    firsts: list[int] = []
-    found = []
-    for j in columns:
-        for first in firsts:
-            if abs(int(scaled[0, j] - scaled[0, first])) > tolerance:
-                continue
-            if int(np.max(np.abs(scaled[:, j] - scaled[:, first]))) <= tolerance:
-                found.append((first, j))
-                break
-        else:
-            firsts.append(j)
-    return found
-
-
-def _supports(
-    functions: Sequence[Function],
-    found: _Reduced,
-    precision: Precision,
-    rng: np.random.Generator,
-) -> list[tuple[int, ...]]:
-    """Return the supports of independent relations, as many as there are."""
-    null = as_float(found.elimination.null, precision.bits)
-    groups = [functions[j].atom for j in found.kept]
-    longer = sparse_supports(null, groups, rng)
-    return [
-        *((j,) for j in found.vanishing),
-        *found.multiples,
-        *(tuple(found.kept[j] for j in support) for support in longer),
-    ]
 
 
 def _sample(
@@ -254,16 +180,16 @@ def _sample(
 ) -> Sample:
     atoms = draw_atoms(model, stratum, stratum.n_atoms, rng, positive=positive)
     # Samples with positive parameters serve the recognition of coefficients, fresh ones judge it.
-    X = draw_inputs(model.dim, 5 * MAX_TERMS if positive else _inputs(model), rng)
+    X = draw_inputs(model.dim, 8 * MAX_TERMS if positive else _inputs(model, stratum.n_atoms), rng)
     return Sample(
         evaluate(model, stratum.functions, atoms, X, precision.bits),
         symbol_values(model, atoms, precision.bits),
     )
 
 
-def _inputs(model: Model) -> int:
+def _inputs(model: Model, n_atoms: int) -> int:
     """Return how many inputs are enough; in one dimension some lie between any two kinks."""
-    return 48 if model.dim > 1 else 160
+    return 48 if model.dim > 1 else min(_MOST_INPUTS, int(160 * crowding(n_atoms)))
 
 
 def _samples(
@@ -283,7 +209,7 @@ def _samples(
         if 1 < len(support) <= MAX_TERMS
     )
     return [first] + [
-        _sample(model, stratum, rng, precision, positive=True) for _ in range(most + 2)
+        _sample(model, stratum, rng, precision, positive=True) for _ in range(most + 2 + _SPARE)
     ]
 
 

@@ -80,7 +80,8 @@ def check_identifiability(
     ------
     InputError
         For an unknown condition, one that is not for this score, more than one response column,
-        or a family of more than 500 functions.
+        a family of more than 500 functions, or an expert whose values are not finite real numbers
+        or whose derivatives are not those of its values.
 
     Notes
     -----
@@ -88,7 +89,8 @@ def check_identifiability(
     empty one, vanishes for almost all x. ReLU experts are twice differentiable for almost all x,
     and their second derivatives in (alpha, beta) vanish there: trivial relations. So are
     functions that occur twice, such as those of A11 A22 and A12 A12. A relation between
-    different blocks is essential.
+    different blocks is essential, and so is a first derivative that vanishes: its parameter is
+    invisible.
 
     *Softmax gates.* With H(x; A, b, c, eta) = exp(s(x)) (E(x, eta) - f(x)), f being the
     prediction, (sum of the fitted exp(s)) (fit - truth) is the sum of H over the fitted atoms, and

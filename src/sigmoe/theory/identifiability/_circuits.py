@@ -16,6 +16,12 @@ Floats = NDArray[np.float64]
 #: Orders of the functions that are tried in each space.
 _TRIALS = 60
 
+#: Times that the sizes of functions and relations are balanced in turn.
+_BALANCING = 5
+
+#: Pivots below this are left alone, and relations closer than this to others are no news.
+_PIVOT = 1e-6
+
 #: Coefficients below this, beside the largest of a relation, are zeros blurred by rounding.
 _ZERO = 1e-9
 
@@ -47,6 +53,7 @@ def sparse_supports(
     """
     if not len(null):
         return []
+    null = _balanced(null)
     labels = np.array(groups)
     spaces = [_within(null, labels == label) for label in sorted(set(groups))]
     found: dict[tuple[int, ...], Floats] = {}
@@ -55,6 +62,19 @@ def sparse_supports(
             for row in _solved(space, rng.permutation(null.shape[1])):
                 found.setdefault(tuple(np.flatnonzero(row).tolist()), row)
     return _independent(found, len(null))
+
+
+def _balanced(null: Floats) -> Floats:
+    """Return an orthonormal basis of the relations between rescaled functions.
+
+    Rescaling changes no support, and brings the coefficients to one size: then a small pivot is a
+    matter of the relations and not of the functions' units.
+    """
+    for _ in range(_BALANCING):
+        sizes = np.linalg.norm(null, axis=0)
+        null = np.linalg.qr((null / np.where(sizes > 0, sizes, 1.0)).T)[0].T
+        null[:, sizes == 0] = 0.0
+    return null
 
 
 def _within(null: Floats, inside: NDArray[np.bool_]) -> Floats:
@@ -76,7 +96,7 @@ def _solved(space: Floats, order: NDArray[np.int64]) -> Floats:
             break
         best = done + int(np.argmax(np.abs(rows[done:, j])))
         # A small pivot would blow up the rounding of the others; another function will do.
-        if abs(rows[best, j]) < 1e-4:
+        if abs(rows[best, j]) < _PIVOT:
             continue
         rows[[done, best]] = rows[[best, done]]
         rows[done] /= rows[done, j]
@@ -99,7 +119,7 @@ def _independent(found: dict[tuple[int, ...], Floats], wanted: int) -> list[tupl
             for other in basis:
                 row = row - (row @ other) * other
         size = float(np.linalg.norm(row))
-        if size > 1e-6:
+        if size > _PIVOT:
             basis.append(row / size)
             kept.append(support)
         if len(kept) == wanted:

@@ -1,4 +1,8 @@
-"""Experts that are a user's function E(x, eta), written with SymPy, mpmath or PyTorch."""
+"""Experts that are a user's function E(x, eta), written with SymPy, mpmath or PyTorch.
+
+What the function gets wrong would look like independence, since noise is independent of
+everything: so it is tried before use, and every value has to be a finite number.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +20,21 @@ import torch
 from sigmoe._base.constraints import Choice, Interval, check
 from sigmoe._base.errors import invalid
 from sigmoe.theory.identifiability._experts import (
+    FLOAT64_DIGITS,
     Places,
     PreciseExpert,
     fixed,
     rational,
 )
-from sigmoe.theory.identifiability._fixed import Integers
+from sigmoe.theory.identifiability._fixed import DIGIT, Integers, as_float
 from sigmoe.theory.identifiability._functions import Variable
 
 #: Extra bits in which functions are evaluated before they are rounded.
 _GUARD = 40
+
+#: Step of the differences that derivatives are compared with, and how far these may be off
+#: beside the largest value: float64 errs by 1e-10 there, float32 by 0.1.
+_STEP, _OFF = Fraction(1, 2**20), 1e-3
 
 #: The user's function.
 ExpertFunction = Callable[[Any, Any], Any]
@@ -59,6 +68,11 @@ class _Custom:
         """Return None: which multiples of eta matter is not known."""
         return None
 
+    @property
+    def homogeneous(self) -> bool:
+        """Return False: there is nothing to multiply."""
+        return False
+
     def places(self, order: int) -> list[Places]:
         """Return the derivatives up to an order."""
         return [
@@ -67,15 +81,51 @@ class _Custom:
             for places in combinations_with_replacement(range(self.n_parameters), k)
         ]
 
+    def table(
+        self, X: Sequence[Sequence[Fraction]], eta: Sequence[Fraction], bits: int, order: int
+    ) -> dict[Places, Integers]:
+        """Return value and derivatives at all inputs.
+
+        Raises
+        ------
+        InputError
+            If the function fails, or a value is not one finite real number.
+        """
+        try:
+            return self._table(X, eta, bits, order)
+        # The function is the user's: it may raise anything.
+        except Exception as error:
+            raise invalid(
+                "expert",
+                f"a function E(x, eta) of {self.arguments} whose value is one finite real number, "
+                "for entries of eta of both signs",
+                f"{type(error).__name__}: {error}",
+                "Check library=, and write exp(eta) for a parameter that is positive.",
+            ) from error
+
+    @property
+    def arguments(self) -> str:
+        """Return what the function is called with."""
+        raise NotImplementedError
+
+    def _table(
+        self, X: Sequence[Sequence[Fraction]], eta: Sequence[Fraction], bits: int, order: int
+    ) -> dict[Places, Integers]:
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class SympyExpert(_Custom):
     """A function of SymPy symbols: derivatives are symbolic."""
 
-    def table(
+    @property
+    def arguments(self) -> str:
+        """Return what the function is called with."""
+        return "SymPy symbols"
+
+    def _table(
         self, X: Sequence[Sequence[Fraction]], eta: Sequence[Fraction], bits: int, order: int
     ) -> dict[Places, Integers]:
-        """Return value and derivatives at all inputs."""
         with mpmath.workprec(bits + _GUARD):
             arguments = [[_mpf(value) for value in (*row, *eta)] for row in X]
             return {
@@ -109,10 +159,14 @@ class SympyExpert(_Custom):
 class MpmathExpert(_Custom):
     """A function of mpmath numbers: derivatives are differences in twice the digits or more."""
 
-    def table(
+    @property
+    def arguments(self) -> str:
+        """Return what the function is called with."""
+        return "mpmath numbers"
+
+    def _table(
         self, X: Sequence[Sequence[Fraction]], eta: Sequence[Fraction], bits: int, order: int
     ) -> dict[Places, Integers]:
-        """Return value and derivatives at all inputs."""
         with mpmath.workprec(bits + _GUARD):
             at = tuple(_mpf(value) for value in eta)
             rows = [[_mpf(value) for value in row] for row in X]
@@ -135,19 +189,25 @@ class TorchExpert(_Custom):
     """A function of float64 tensors x (d,) and eta (q,): derivatives are automatic."""
 
     @property
+    def arguments(self) -> str:
+        """Return what the function is called with."""
+        return f"float64 tensors ({self.dim},) and ({self.n_parameters},)"
+
+    @property
     def digits(self) -> int | None:
         """Return the digits of float64."""
-        return 15
+        return FLOAT64_DIGITS
 
-    def table(
+    def _table(
         self, X: Sequence[Sequence[Fraction]], eta: Sequence[Fraction], bits: int, order: int
     ) -> dict[Places, Integers]:
-        """Return value and derivatives at all inputs."""
         inputs = torch.tensor([[float(v) for v in row] for row in X], dtype=torch.float64)
         at = torch.tensor([float(v) for v in eta], dtype=torch.float64)
         slope = torch.func.grad(self.function, 1)
         each = (self.function, slope, torch.func.jacrev(slope, 1))
         orders = [torch.func.vmap(f, in_dims=(0, None))(inputs, at) for f in each[: order + 1]]
+        if orders[0].dtype != torch.float64:
+            raise TypeError(f"the value has dtype {orders[0].dtype}")
         return {
             places: np.array(
                 [
@@ -186,8 +246,47 @@ def custom_expert(
         "Say how many entries eta has for your expert.",
     )
     check("library", library, Choice(tuple(_LIBRARIES)), "Name what the function is written with.")
-    expert: Any = _LIBRARIES[library](function, dim, int(n_parameters or 0))
-    return expert  # type: ignore[no-any-return]  # each of the three has the method
+    expert = _LIBRARIES[library](function, dim, int(n_parameters or 0))
+    _check_derivatives(expert)
+    return expert
+
+
+def _check_derivatives(expert: _Custom) -> None:
+    """Refuse an expert whose derivatives are not those of its values.
+
+    That is so where a step of the function has fewer digits than the library (a float in an mpmath
+    function, float32 in a torch one) or cuts the derivative off. Kinks hit few of the inputs.
+    """
+    rng = np.random.default_rng(0)
+    bits = int(240 * DIGIT)
+    X = [
+        [Fraction(int(k), 2**16) for k in row]
+        for row in rng.integers(-(2**16), 2**16, (9, expert.dim))
+    ]
+    eta = [Fraction(int(k), 2**12) for k in rng.integers(2**11, 2**12, expert.n_parameters)]
+    table = expert.table(X, eta, bits, 2)
+    first = {place: as_float(table[place,], bits) for place in range(expert.n_parameters)}
+    size = max(np.abs(values).max() for values in (as_float(table[()], bits), *first.values()))
+    for place, slope in first.items():
+        sides = [
+            as_float(expert.table(X, _moved(eta, place, step), bits, 0)[()], bits)
+            for step in (_STEP, -_STEP)
+        ]
+        difference = (sides[0] - sides[1]) / float(2 * _STEP)
+        off = float(np.median(np.abs(difference - slope)))
+        if off > _OFF * size:
+            raise invalid(
+                "expert",
+                f"a function that computes with {expert.arguments} throughout, so that its "
+                "derivatives are those of its values",
+                expert.name,
+                f"The derivative in eta[{place}] is off by {off:.2g}: use the functions of "
+                "library=, and no float(), float32, NumPy or detach() in between.",
+            )
+
+
+def _moved(eta: Sequence[Fraction], place: int, step: Fraction) -> list[Fraction]:
+    return [value + step * (k == place) for k, value in enumerate(eta)]
 
 
 def _mpf(value: Fraction | int) -> Any:

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sigmoe.theory.identifiability._analyse import StratumReport
-from sigmoe.theory.identifiability._report import IdentifiabilityReport, equations
+from sigmoe.theory.identifiability._report import IdentifiabilityReport, equations, legend
 
 _ANSWERS = {True: "yes", False: "no", None: "not decided"}
 
@@ -18,18 +18,22 @@ def print_report(report: IdentifiabilityReport, console: Console) -> None:
     for line in report.verdicts:
         console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
     console.print(_table(report))
+    printed = []
     for stratum in report.strata:
         lines = equations(stratum)
+        printed += lines
         if lines:
             console.print(f"{stratum.name}, {stratum.at}", style="bold", highlight=False)
         for line in lines:
             # Equations are to be copied: they keep to one line each.
             console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
+    for note in legend(printed):
+        console.print(escape(note), highlight=False, soft_wrap=True)
 
 
 def _table(report: IdentifiabilityReport) -> Table:
     table = Table(
-        title="Zeros and pivots: decimal exponents on the two sides of the gap.",
+        title="Zeros and pivots: what counts as dependent lies below the gap, the rest above.",
         title_justify="left",
     )
     for name in ("parameters", "derivatives"):
@@ -52,8 +56,12 @@ def _row(stratum: StratumReport) -> tuple[str, ...]:
         str(stratum.n_functions),
         str(stratum.rank),
         str(stratum.float64_rank),
-        "exact" if zero == float("-inf") else f"1e{zero:.0f}",
-        f"1e{pivot:.0f}",
+        "none" if stratum.rank == stratum.n_functions else _power(zero),
+        _power(pivot) if stratum.rank else "none",
         _ANSWERS[stratum.independent],
         _ANSWERS[None if essential is None else not essential],
     )
+
+
+def _power(exponent: float) -> str:
+    return "exact" if exponent == float("-inf") else f"1e{exponent:.0f}"

@@ -24,6 +24,9 @@ from sigmoe.theory.identifiability._functions import Variable
 #: Extra bits in which functions are evaluated before they are rounded.
 _GUARD = 40
 
+#: Decimal digits of experts that are known in float64 alone.
+FLOAT64_DIGITS = 15
+
 #: Positions in eta by which the expert is differentiated, sorted; () is its value.
 Places = tuple[int, ...]
 
@@ -42,6 +45,8 @@ class PreciseExpert(Protocol):
     scaling : str or None
         "lambda" or "alpha, beta": the parameters whose multiples give proportional experts, or
         experts with proportional parameters; None if there is no such notion.
+    homogeneous : bool
+        Whether doubling those multiplies the expert by a number.
     """
 
     @property
@@ -52,6 +57,8 @@ class PreciseExpert(Protocol):
     def digits(self) -> int | None: ...
     @property
     def scaling(self) -> str | None: ...
+    @property
+    def homogeneous(self) -> bool: ...
 
     def table(
         self, X: Sequence[Sequence[Fraction]], eta: Sequence[Fraction], bits: int, order: int
@@ -60,7 +67,15 @@ class PreciseExpert(Protocol):
 
 
 def fixed(value: Any, bits: int) -> int:
-    """Return a number of mpmath as a fixed-point integer."""
+    """Return a number of mpmath as a fixed-point integer.
+
+    Raises
+    ------
+    ValueError
+        If it is infinite or no number: mpmath itself would return 0.
+    """
+    if not mpmath.isfinite(value):
+        raise ValueError(f"the value {value} is not finite")
     return int(mpmath.libmp.to_fixed(value._mpf_, bits))
 
 
@@ -142,12 +157,22 @@ class RidgeExpert:
     @property
     def digits(self) -> int | None:
         """Return 15 for a function that is registered in float64 alone."""
-        return 15 if self.phi is None else None
+        return FLOAT64_DIGITS if self.phi is None else None
 
     @property
     def scaling(self) -> str | None:
         """Return the parameters whose multiples are tried as proportional experts."""
         return "lambda" if self.expert.scaled else "alpha, beta"
+
+    @property
+    def homogeneous(self) -> bool:
+        """Return whether phi(2z) is a multiple of phi(z), or lambda is there to multiply."""
+        if self.expert.scaled:
+            return True
+        z = torch.linspace(-1, 1, 11, dtype=torch.float64)
+        once, twice = self.expert.value(z), self.expert.value(2 * z)
+        crossed = torch.outer(once, twice)
+        return torch.allclose(crossed, crossed.T, rtol=1e-9, atol=1e-9 * float(crossed.abs().max()))
 
     def table(
         self, X: Sequence[Sequence[Fraction]], eta: Sequence[Fraction], bits: int, order: int

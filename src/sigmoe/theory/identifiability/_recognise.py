@@ -131,21 +131,26 @@ def recognise(
     names : sequence of Symbol
         What the coefficients may depend on.
     samples : sequence of Sample
-        At least two more than there are symbols, none of which is zero.
+        At least two more than there are symbols, none of which is zero. Those in which too few
+        inputs tell the functions apart are passed over.
     precision : Precision
         Of the values.
     """
     if len(support) == 1:
         return (Monomial(Fraction(1)),)
-    samples = samples[: len(names) + 3]
-    vectors = [null_vector(sample.values[:, list(support)], precision) for sample in samples]
-    if any(vector is None for vector in vectors):
+    solved = [
+        (sample, vector)
+        for sample in samples
+        if (vector := null_vector(sample.values[:, list(support)], precision)) is not None
+    ][: len(names) + 3]
+    if len(solved) < len(names) + 2:
         return None
+    samples = [sample for sample, _ in solved]
     mp = context(precision.bits)
     logs = np.array([[1.0] + [float(mp.log(abs(s.symbols[n]))) for n in names] for s in samples])
     terms = []
     for k in range(len(support)):
-        ratios = [vector[k] / vector[0] for vector in vectors if vector is not None]
+        ratios = [vector[k] / vector[0] for _, vector in solved]
         term = _monomial(ratios, logs, names, samples, precision)
         if term is None:
             return None
@@ -192,8 +197,9 @@ def residual(
 ) -> float:
     """Return the decimal exponent of the relation's sum beside its largest term.
 
-    The sample should be one that recognition has not seen. A relation holds if this is near
-    minus the digits of the precision.
+    A single function is measured beside the largest value of the family. The sample should be one
+    that recognition has not seen. A relation holds if this is near minus the digits of the
+    precision.
     """
     mp = context(bits)
     total: Any = np.zeros(len(sample.values), dtype=object)
@@ -206,7 +212,7 @@ def residual(
         largest = max(largest, int(np.max(np.abs(term))))
     left = int(np.max(np.abs(total)))
     if len(support) == 1:
-        return exponent(left, bits)
+        largest = int(np.max(np.abs(sample.values)))
     return exponent(left, bits) - exponent(largest, bits) if largest else -np.inf
 
 

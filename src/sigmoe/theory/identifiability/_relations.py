@@ -123,13 +123,14 @@ class Relation:
 
     @property
     def trivial(self) -> bool:
-        """Return whether a function vanishes, or two of the same blocks are multiples.
+        """Return whether a second derivative vanishes, or two of the same blocks are multiples.
 
         The multiple must be a number, the same at all parameters: d2F/dA11 dA22 and
-        d2F/dA12 dA12 are one function, counted twice.
+        d2F/dA12 dA12 are one function, counted twice. A first derivative that vanishes is not
+        trivial: the function does not show its parameter at all.
         """
         if len(self.functions) == 1:
-            return True
+            return len(self.functions[0].derivative) == 2
         first, *rest = self.functions
         if len(rest) > 1 or first.atom != rest[0].atom or first.blocks != rest[0].blocks:
             return False
@@ -157,7 +158,7 @@ class Relation:
 
     @property
     def equation(self) -> str:
-        """Return the equation, solved for one function."""
+        """Return the equation, solved for one function; k1, k2, ... where no formula is known."""
         several = len({function.atom for function in self.functions}) > 1
         names = [f.text(self.letter, several) for f in self.functions]
         if len(names) == 1:
@@ -165,8 +166,8 @@ class Relation:
         lead = self._lead()
         terms = [k for k in range(len(names)) if k != lead]
         if self.coefficients is None:
-            quotients = [-self.numbers[k] / self.numbers[lead] for k in terms]
-            parts = [(q < 0, f"{abs(q):.6g}") for q in quotients]
+            # Numbers of one draw say nothing without its parameters, and change with the seed.
+            parts = [(False, f"k{k + 1}") for k in range(len(terms))]
         else:
             over = [self.coefficients[k].over(self.coefficients[lead]) for k in terms]
             parts = [(m.number > 0, m.text(several)) for m in over]

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from sigmoe.theory.identifiability._changes import (
+    Atoms,
+    Change,
+    constant_gates,
+    first_c_zero,
+    opposite_gates,
+    proportional,
+    same_A_and_b,
+    same_c,
+    same_experts,
+    same_gates,
+    second_as_first_but_for_c,
+    second_expert_as_first,
+)
 from sigmoe.theory.identifiability._evaluate import Atom, Model
 from sigmoe.theory.identifiability._functions import (
     Derivative,
@@ -19,13 +33,10 @@ from sigmoe.theory.identifiability._functions import (
     score_variables,
 )
 
-Atoms = list[Atom]
-Change = Callable[[Atoms], Atoms]
-
 #: Parameters are multiples of this.
 _UNIT = Fraction(1, 2**12)
 
-#: Kinks of two experts are at least so far apart in one dimension.
+#: Kinks of two experts are at least so far apart in one dimension, for up to three atoms.
 _ROOM = Fraction(1, 8)
 
 
@@ -65,6 +76,14 @@ class Stratum:
     def n_atoms(self) -> int:
         """Return the number of atoms."""
         return 1 + max(function.atom for function in self.functions)
+
+
+def crowding(n_atoms: int) -> Fraction:
+    """Return by how much closer kinks in one dimension may lie than those of three atoms.
+
+    The smallest distance between n points of an interval is of the order of 1/n^2.
+    """
+    return max(Fraction(1), Fraction(n_atoms, 3) ** 2)
 
 
 def draw_atoms(
@@ -114,55 +133,17 @@ def _kinks_apart(atoms: Atoms, blocks: Sequence[str]) -> bool:
         return True
     alpha, beta = blocks.index("alpha"), blocks.index("beta")
     kinks = sorted(-atom.eta[beta] / atom.eta[alpha] for atom in atoms)
-    return all(right - left > _ROOM for left, right in pairwise(kinks))
+    room = _ROOM / crowding(len(atoms))
+    return all(right - left > room for left, right in pairwise(kinks))
 
 
-def _constant_gates(atoms: Atoms) -> Atoms:
-    zero = Fraction(0)
-    return [replace(atom, A=(zero,) * len(atom.A), b=(zero,) * len(atom.b)) for atom in atoms]
-
-
-def _first_c_zero(atoms: Atoms) -> Atoms:
-    return [replace(atoms[0], c=Fraction(0)), *atoms[1:]]
-
-
-def _same_c(atoms: Atoms) -> Atoms:
-    return [replace(atom, c=atoms[0].c) for atom in atoms]
-
-
-def _same_gates(atoms: Atoms) -> Atoms:
-    return [replace(atoms[0], eta=atom.eta) for atom in atoms]
-
-
-def _same_A_and_b(atoms: Atoms) -> Atoms:
-    return [replace(atom, A=atoms[0].A, b=atoms[0].b) for atom in atoms]
-
-
-def _opposite_gates(atoms: Atoms) -> Atoms:
-    """Let the second score be minus the first: sigma(s) + sigma(-s) = 1."""
-    first = atoms[0]
-    second = replace(
-        atoms[1], A=tuple(-a for a in first.A), b=tuple(-b for b in first.b), c=-first.c
-    )
-    return [first, second, *atoms[2:]]
-
-
-def _same_experts(atoms: Atoms) -> Atoms:
-    return [replace(atom, eta=atoms[0].eta) for atom in atoms]
-
-
-def _proportional(scaling: str) -> Change:
-    """Return the change that doubles lambda, or (alpha, beta), of the first expert."""
-
-    def change(atoms: Atoms) -> Atoms:
-        eta = atoms[0].eta
-        if scaling == "lambda":
-            doubled = (*eta[:-1], 2 * eta[-1])
-        else:
-            doubled = tuple(2 * value for value in eta)
-        return [atoms[0], replace(atoms[1], eta=doubled), *atoms[2:]]
-
-    return change
+def _proportional_case(model: Model) -> tuple[str, Change] | None:
+    """Return the name and the change of the case of proportional experts, if there is one."""
+    scaling = model.expert.scaling
+    if scaling is None:
+        return None
+    experts = "experts" if model.expert.homogeneous else "alpha and beta"
+    return f"proportional {experts}", proportional(scaling)
 
 
 def strata(model: Model, condition: str, n_atoms: int, *, extended: bool) -> tuple[Stratum, ...]:
@@ -178,7 +159,7 @@ def strata(model: Model, condition: str, n_atoms: int, *, extended: bool) -> tup
         functions = family(listed, n_atoms, modulo_translation=False)
         places: dict[str, tuple[Change, ...]] = {"second order": ()}
         if condition == "strong":
-            places = {"second order at constant gates": (_constant_gates,), **places}
+            places = {"second order at constant gates": (constant_gates,), **places}
         found += [
             Stratum("generic atoms, with c", at, functions, steps, generic=True, extended=True)
             for at, steps in places.items()
@@ -200,18 +181,18 @@ def _second_order_strata(model: Model, n_atoms: int) -> list[Stratum]:
     others = tuple(range(1, n_atoms))
 
     def case(name: str, *changes: Change, **ties: Any) -> Stratum:
-        steps = (_constant_gates, *changes)
+        steps = (constant_gates, *changes)
         return Stratum(name, "second order at constant gates", functions, steps, **ties)
 
     found = [
         case("generic c and eta", generic=True),
-        case("c = 0 in one atom", _first_c_zero, fixed_c=(0,)),
-        case("equal c, different experts", _same_c, tied_c=others),
-        case("equal experts, different c", _same_experts, tied_eta=others),
+        case("c = 0 in one atom", first_c_zero, fixed_c=(0,)),
+        case("equal c, different experts", same_c, tied_c=others),
+        case("equal experts, different c", same_experts, tied_eta=others),
     ]
-    if model.expert.scaling is not None:
-        change = _proportional(model.expert.scaling)
-        found.append(case("proportional experts", change, tied_eta=(1,)))
+    if (proportional := _proportional_case(model)) is not None:
+        name, change = proportional
+        found.append(case(name, change, tied_eta=(1,)))
     return found
 
 
@@ -225,33 +206,26 @@ def _first_order_strata(model: Model, n_atoms: int) -> list[Stratum]:
 
     found = [
         case("generic atoms", generic=True),
-        case("constant gates", _constant_gates),
+        case("constant gates", constant_gates),
         case(
-            "constant gates that differ in c alone", _constant_gates, _same_experts, tied_eta=others
+            "constant gates that differ in c alone", constant_gates, same_experts, tied_eta=others
         ),
-        case("c = 0 in one atom", _first_c_zero, fixed_c=(0,)),
-        case("equal gates, different experts", _same_gates, tied_c=others),
-        case("equal experts, different gates", _same_experts, tied_eta=others),
+        case("c = 0 in one atom", first_c_zero, fixed_c=(0,)),
+        case("equal gates, different experts", same_gates, tied_c=others),
+        case("equal experts, different gates", same_experts, tied_eta=others),
         case(
             "opposite gates, equal experts",
-            _opposite_gates,
-            _same_experts,
+            opposite_gates,
+            same_experts,
             tied_c=(1,),
             tied_eta=others,
         ),
     ]
-    if model.expert.scaling is not None:
-        change = _proportional(model.expert.scaling)
-        found.append(case("proportional experts", change, tied_eta=(1,)))
-        found.append(
-            case(
-                "proportional experts, equal gates",
-                change,
-                _same_gates,
-                tied_c=others,
-                tied_eta=(1,),
-            )
-        )
+    if (proportional := _proportional_case(model)) is not None:
+        name, change = proportional
+        found.append(case(name, change, tied_eta=(1,)))
+        equal = f"{name}, equal gates"
+        found.append(case(equal, change, same_gates, tied_c=others, tied_eta=(1,)))
     return found
 
 
@@ -273,14 +247,16 @@ def _softmax_strata(
 
     found = [
         case("generic atoms", generic=True),
-        case("equal A and b, different experts", _same_A_and_b),
-        case("equal experts in two atoms", _second_expert_as_first, tied_eta=(1,)),
-        case("equal experts in all atoms", _same_experts, tied_eta=others),
-        case("atoms that differ in c alone", _same_A_and_b, _same_experts, tied_eta=others),
+        case("equal A and b, different experts", same_A_and_b),
+        case("equal experts in two atoms", second_expert_as_first, tied_eta=(1,)),
+        case("equal experts in all atoms", same_experts, tied_eta=others),
+        case("two atoms that differ in c alone", second_as_first_but_for_c, tied_eta=(1,)),
+        case("atoms that differ in c alone", same_A_and_b, same_experts, tied_eta=others),
     ]
-    if model.expert.scaling is not None:
-        change = _proportional(model.expert.scaling)
-        found.append(case("proportional experts", change, tied_eta=(1,)))
+    if (proportional := _proportional_case(model)) is not None:
+        name, change = proportional
+        found.append(case(name, change, tied_eta=(1,)))
+        found.append(case(f"{name}, equal A and b", change, same_A_and_b, tied_eta=(1,)))
     if extended:
         everything = family(_listed(model, (1, 2), with_c=True), n_atoms, modulo_translation=True)
         found.append(
@@ -289,7 +265,3 @@ def _softmax_strata(
             )
         )
     return tuple(found)
-
-
-def _second_expert_as_first(atoms: Atoms) -> Atoms:
-    return [atoms[0], replace(atoms[1], eta=atoms[0].eta), *atoms[2:]]
