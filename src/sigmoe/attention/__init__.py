@@ -5,11 +5,27 @@ import sigmoe.attention._vmap  # noqa: F401
 from sigmoe.attention._functional import attention_weights, sigmoid_attention, softmax_attention
 from sigmoe.attention._native import native_status
 from sigmoe.attention._packed import packed_attention
+from sigmoe.attention.layers import (
+    Diagnosis,
+    FeedForward,
+    KeyValueCache,
+    SelfAttention,
+    TransformerBlock,
+    diagnose,
+    recipe,
+)
 
 __all__ = [
+    "Diagnosis",
+    "FeedForward",
+    "KeyValueCache",
+    "SelfAttention",
+    "TransformerBlock",
     "attention_weights",
+    "diagnose",
     "native_status",
     "packed_attention",
+    "recipe",
     "sigmoid_attention",
     "softmax_attention",
 ]

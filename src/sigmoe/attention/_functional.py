@@ -140,8 +140,9 @@ def softmax_attention(
 
     Parameters
     ----------
-    query, key, value, attn_mask, is_causal, causal_offset, window, alibi_slopes, dropout_p, \
-    scale, enable_gqa
+    query, key, value, attn_mask, is_causal, causal_offset, window
+        As for ``sigmoid_attention``.
+    alibi_slopes, dropout_p, scale, enable_gqa
         As for ``sigmoid_attention``.
     bias : "auto", "length", "log-visible", float or Tensor
         Softmax does not see what is the same for a whole row: the names and numbers change
@@ -200,9 +201,12 @@ def attention_weights(
 
     Parameters
     ----------
+    query, key
+        As for ``sigmoid_attention``.
     gate : "sigmoid" or "softmax"
-    query, key, bias, attn_mask, is_causal, causal_offset, window, alibi_slopes, dropout_p, \
-    scale, enable_gqa
+    bias, attn_mask, is_causal, causal_offset, window
+        As for ``sigmoid_attention``.
+    alibi_slopes, dropout_p, scale, enable_gqa
         As for ``sigmoid_attention``.
 
     Returns

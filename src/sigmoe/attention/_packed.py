@@ -49,9 +49,11 @@ def packed_attention(
     bias : "auto", "length", "log-visible", float or Tensor
         The names count the keys of each sequence by itself. A tensor broadcasts to
         (heads, L, S) of every sequence, such as (heads, 1, 1).
+    is_causal
+        As for ``sigmoid_attention``, in each sequence by itself.
     causal_offset : int or "end"
         "end" aligns the last query of each sequence with its last key.
-    is_causal, window, alibi_slopes, dropout_p, scale, enable_gqa
+    window, alibi_slopes, dropout_p, scale, enable_gqa
         As for ``sigmoid_attention``, in each sequence by itself.
 
     Returns
