@@ -54,7 +54,7 @@ def written_out(layer: SelfAttention, x: Tensor) -> Tensor:
     chosen = layer.settings
     output = torch.cat([head_of(layer, x, h) for h in range(chosen.heads)], dim=-1)
     if chosen.output_gate:
-        output = output * torch.sigmoid(x @ layer.gate.weight.T + layer.gate.bias)
+        output = output * torch.sigmoid(x @ layer.output_gate.weight.T + layer.output_gate.bias)
     output = output @ layer.output.weight.T
     if chosen.hybrid_norm:
         output = normed(output, layer.output_norm.weight)

@@ -140,7 +140,7 @@ class SelfAttention(nn.Module):
         self.key = nn.Linear(dim, key_width, bias=False)
         self.value = nn.Linear(dim, key_width, bias=chosen.value_activation is not None)
         self.output = nn.Linear(width, dim, bias=False)
-        self.gate = nn.Linear(dim, width) if chosen.output_gate else None
+        self.output_gate = nn.Linear(dim, width) if chosen.output_gate else None
         self.query_norm = _norm(chosen.width, chosen.qk_norm)
         self.key_norm = _norm(chosen.width, chosen.qk_norm)
         self.output_norm = _norm(dim, chosen.hybrid_norm)
@@ -151,15 +151,25 @@ class SelfAttention(nn.Module):
         self.register_buffer("slopes", slopes, persistent=False)
         self.reset_parameters()
 
+    @property
+    def heads(self) -> int:
+        """Return the number of heads of queries."""
+        return self.settings.heads
+
+    @property
+    def gate(self) -> str:
+        """Return the name of the gate."""
+        return self.settings.gate
+
     def reset_parameters(self) -> None:
         """Draw the weights anew, from torch's generator."""
         for linear in (self.query, self.key, self.value, self.output):
             nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
         if self.value.bias is not None:
             nn.init.zeros_(self.value.bias)
-        if self.gate is not None:
-            nn.init.zeros_(self.gate.weight)
-            nn.init.zeros_(self.gate.bias)
+        if self.output_gate is not None:
+            nn.init.zeros_(self.output_gate.weight)
+            nn.init.zeros_(self.output_gate.bias)
         for norm in (self.query_norm, self.key_norm, self.output_norm):
             if isinstance(norm, Norm):
                 norm.reset_parameters()
@@ -200,8 +210,8 @@ class SelfAttention(nn.Module):
         attend = _FUNCTIONS[self.settings.gate]
         gathered = attend(query, key, value, dropout_p=dropout, **options)
         gathered = gathered.transpose(1, 2).flatten(2)
-        if self.gate is not None:
-            gathered = gathered * self.gate(x).sigmoid()
+        if self.output_gate is not None:
+            gathered = gathered * self.output_gate(x).sigmoid()
         output: Tensor = self.output_norm(self.output(gathered))
         return output if self.layer_scale is None else output * self.layer_scale
 

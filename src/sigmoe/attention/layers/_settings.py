@@ -65,6 +65,12 @@ class Settings:
     causal: bool = False
     window: tuple[int, int] | None = None
 
+    @property
+    def beyond_projections(self) -> tuple[str, ...]:
+        """Return the settings in use that change a layer beyond projections and attention."""
+        names = ("rotary", "qk_norm", "layer_scale", "hybrid_norm", "output_gate")
+        return tuple(name for name in (*names, "value_activation") if getattr(self, name))
+
     def __post_init__(self) -> None:
         """Check every setting by itself, and what they ask of each other.
 
