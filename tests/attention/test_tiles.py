@@ -164,7 +164,7 @@ def test_memory_grows_like_the_length(is_causal: bool, monkeypatch: pytest.Monke
 
 
 def test_an_unknown_back_end_is_refused() -> None:
-    names = "'native', 'tiled', 'reference'"
+    names = "'native', 'triton', 'tiled', 'reference'"
     text = rf"^back end must be one of {names}; got 'x'. Choose one of these names.$"
     with pytest.raises(InputError, match=text), _backends.forced("x"):
         pass

@@ -10,7 +10,7 @@ from typing import cast
 from torch import Tensor
 
 from sigmoe._base.registry import Registry
-from sigmoe.attention import _native, _reference, _tiled
+from sigmoe.attention import _native, _reference, _tiled, _triton
 from sigmoe.attention._native_call import Terms
 from sigmoe.attention._rules import Rules
 
@@ -70,6 +70,7 @@ def _native_backward(
 #: The back ends, the preferred ones first: a call goes to the first that accepts it.
 BACKENDS: Registry[Backend] = Registry("back end")
 BACKENDS.register("native", Backend(_native_forward, _native_backward, _native_accepts))
+BACKENDS.register("triton", Backend(_triton.forward, _triton.backward, _triton.accepts))
 BACKENDS.register("tiled", Backend(_tiled.forward, _tiled.backward, _always))
 BACKENDS.register("reference", Backend(_reference.forward, _reference.backward, _always))
 
