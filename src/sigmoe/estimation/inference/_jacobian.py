@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sigmoe.moe import Architecture, MixingMeasure
 from sigmoe.moe._experts import get_expert
-from sigmoe.moe._forward import Forward, forward
+from sigmoe.moe._forward import Forward, forward, split_outputs
 from sigmoe.moe._gates import get_gate
 from sigmoe.moe._monomials import monomials
 from sigmoe.moe._scores import SCORES, monomial_rows
@@ -27,8 +27,9 @@ class Derivatives(NamedTuple):
     """One chunk's forward pass and the factors of its derivatives; samples last.
 
     Shapes: ``features`` (g, n), the monomials that the score coefficients multiply; ``inputs``
-    (d + 1, n), the rows x_1 .. x_d, 1; ``u``, ``v``, ``l`` (N, m, n), the derivatives of the
-    prediction by a score, by alpha'x + beta and by lambda; ``scale`` lambda, (N, m, 1) or 1.
+    (d + 1, n), the rows x_1 .. x_d, 1; ``u``, ``v``, ``l`` (*batch, N, m, n), the derivatives of
+    the prediction by a score, by alpha'x + beta and by lambda; ``scale`` lambda, (*batch, N, m, 1)
+    or 1.
     """
 
     forward: Forward
@@ -43,16 +44,15 @@ class Derivatives(NamedTuple):
 def derivatives(architecture: Architecture, theta: Tensor, Xt: Tensor) -> Derivatives:
     """Return what first derivatives are made of, at inputs of shape (d, n).
 
-    ``theta`` holds the canonical coordinates of the atoms, shape (N, g + m q).
+    ``theta`` holds the canonical coordinates of the atoms, shape (*batch, N, g + m q).
     """
     expert, width = get_expert(architecture.expert), architecture.dim + 1
     passed = forward(architecture, theta, Xt)
     rows = monomial_rows(architecture.score, architecture.dim).to(Xt.device)
     features = monomials(Xt, SCORES.get(architecture.score).degree)[rows]
-    eta = theta[:, architecture.n_score_coefficients :]
-    eta = eta.reshape(len(theta), architecture.n_columns, architecture.n_expert_parameters)
+    eta = split_outputs(architecture, theta[..., architecture.n_score_coefficients :])
     scale = eta[..., width:] if expert.scaled else torch.ones_like(eta[..., :1])
-    weights = passed.weights.unsqueeze(1)
+    weights = passed.weights.unsqueeze(-2)
     return Derivatives(
         forward=passed,
         features=features,
@@ -67,19 +67,23 @@ def derivatives(architecture: Architecture, theta: Tensor, Xt: Tensor) -> Deriva
 
 
 def jacobian(architecture: Architecture, theta: Tensor, Xt: Tensor) -> Tensor:
-    """Return d prediction / d coordinates of shape (m, p, n) at inputs of shape (d, n)."""
+    """Return d prediction / d coordinates at inputs of shape (d, n).
+
+    The shape is (*batch, m, p, n) for ``theta`` of shape (*batch, N, g + m q), p = N (g + m q).
+    """
     parts = derivatives(architecture, theta, Xt)
     g, q = architecture.n_score_coefficients, architecture.n_expert_parameters
     width, scaled = architecture.dim + 1, get_expert(architecture.expert).scaled
-    shape = (architecture.n_columns, *theta.shape, Xt.shape[1])
-    J = theta.new_zeros(shape)
-    J[:, :, :g] = parts.u.transpose(0, 1).unsqueeze(2) * parts.features
+    *batch, n_atoms, size = theta.shape
+    J = theta.new_zeros((*batch, architecture.n_columns, n_atoms, size, Xt.shape[1]))
+    J[..., :g, :] = parts.u.transpose(-3, -2).unsqueeze(-2) * parts.features
     for k in range(architecture.n_columns):
         start = g + k * q
-        J[k, :, start : start + width] = parts.v[:, k].unsqueeze(1) * parts.inputs
+        columns = J[..., k, :, start:, :]
+        columns[..., :width, :] = parts.v[..., k, :].unsqueeze(-2) * parts.inputs
         if scaled:
-            J[k, :, start + width] = parts.l[:, k]
-    return J.flatten(1, 2)
+            columns[..., width, :] = parts.l[..., k, :]
+    return J.flatten(-3, -2)
 
 
 def chunks(n: int, numbers: int) -> Iterator[slice]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,24 +14,29 @@ from sigmoe._base.errors import invalid
 from sigmoe._base.seeds import Seed
 from sigmoe.moe import MixingMeasure
 from sigmoe.theory._quadrature import box_quadrature, kinks_of
+from sigmoe.theory.modulus._direction import describe
+from sigmoe.theory.modulus._exponent import count_above, exponent_of
 from sigmoe.theory.modulus._mixture import Limits, MixtureModel
 from sigmoe.theory.modulus._model import LocalModel, Vector
-from sigmoe.theory.modulus._result import BlockModulus, LocalModulus, local_slopes
+from sigmoe.theory.modulus._regular import fisher_on_box, local_covariance
+from sigmoe.theory.modulus._result import BlockModulus, LocalModulus, Specified
 from sigmoe.theory.modulus._solve import distance
-from sigmoe.theory.modulus._trace import Trace, follow_all
+from sigmoe.theory.modulus._trace import Traces, follow_all
 
 _BLOCKS = ("weight", "A", "b", "eta", "scale")
 #: Of the reach of a coordinate, the largest t.
 _LARGEST = 0.5
 _PER_DECADE = 6
-#: Steps that an exponent is taken from.
-_STEPS = 4
-#: Deviations below this share of the largest one are not written in a direction.
-_WRITTEN = 1e-3
-#: Powers of t beyond this are no powers.
-_STEEPEST = 10.0
-#: The distance below which float64 sees rounding, beside functions of size 1.
-_FLOOR = 1e-13
+#: Rounding of distances, in sizes of the functions: float64's, with room for sums.
+_FLOOR = 1e-14
+
+
+class Case(NamedTuple):
+    """A block of which coordinates are held, and whether they are of over-specified atoms."""
+
+    block: str
+    specified: Specified
+    coordinates: list[int]
 
 
 def local_modulus(
@@ -39,7 +46,7 @@ def local_modulus(
     over_specified: int | None = None,
     blocks: Sequence[str] | None = None,
     half_width: float = 3.0,
-    decades: float = 2.0,
+    decades: float = 3.0,
     n_starts: int = 8,
     seed: Seed = 0,
 ) -> LocalModulus:
@@ -54,7 +61,9 @@ def local_modulus(
     truth : MixingMeasure
         A single measure with N* atoms.
     n_experts : int
-        N >= N*. The extra atoms are near one true atom.
+        N >= N*. The extra atoms are near one true atom. With sigmoid gates that atom's gate must be
+        constant, A = 0 and b = 0: others are not a sum of gates, and no measure near the truth with
+        weights above a floor has its function.
     over_specified : int, optional
         Which one; by default the last.
     blocks : sequence of str, optional
@@ -76,19 +85,22 @@ def local_modulus(
     Raises
     ------
     InputError
-        For a batch of truths, N < N*, an atom or block that does not exist, numbers out of range,
-        or a softmax truth with a single atom, whose gate is constant.
+        For a batch of truths, N < N*, an over-specified sigmoid gate that depends on the input, an
+        atom or block that does not exist, numbers out of range, or a softmax truth with a single
+        atom, whose gate is constant.
 
     Notes
     -----
     "Near" is a box: entries of A, b and eta within 1 of the truth's (eta: within half the
-    expert's size), each atom with at least a tenth of its cell's weight, and the cell's weight
-    within a quarter of the truth's. Without these limits the minimiser leaves for the far
-    representations of the truth's function. With softmax gates one atom of another cell is
-    pinned, which takes out the common translation.
+    expert's size), each atom with at least a fifth of its even share of its cell's weight w*, and
+    the cell's weight within min(w*, 1 - w*) / 4 of w*. Without these limits the minimiser leaves
+    for the far representations of the truth's function. With softmax gates one atom of another
+    cell is pinned, which takes out the common translation.
 
     Minima are found by continuation from several starts, so that the curve is an upper bound of
-    the modulus, and the exponent of the directions found. Distances are taken by quadrature (d <=
+    the modulus, and the exponent that of the directions found. With N = N* and a regular model the
+    Fisher information is set beside the curves: they tend to t over the standard error of the
+    worst coordinate. Distances are taken by quadrature (d <=
     2) or quasi-Monte Carlo and compared with a finer rule.
 
     Examples
@@ -103,20 +115,27 @@ def local_modulus(
     check("half_width", half_width, Interval("number", 0.0, closed="neither"), "Try 3.")
     check("decades", decades, Interval("number", 1.0), "Follow t down by at least one decade.")
     check("n_starts", n_starts, Interval("integer", 1), "Use at least one start.")
+    if n_experts > truth.n_experts:
+        _check_shared(truth, cell)
     sizes = [1 + (n_experts - truth.n_experts) * (j == cell) for j in range(truth.n_experts)]
     model, finer = (_model(truth, sizes, half_width, level, cell) for level in (1, 2))
-    cases = _chosen(_held(model, cell, sizes), blocks)
-    held = [k for _, coordinates in cases for k in coordinates]
-    count = round(_PER_DECADE * decades) + 1
-    ladder = np.geomspace(1.0, 10.0**-decades, count)
-    tops = {block: _LARGEST * min(model.upper[k] for k in found) for block, found in cases}
-    ts = [tops[block] * ladder for block, found in cases for _ in found]
-    traces = follow_all(model, held, ts, n_starts=n_starts, floor=_FLOOR, seed=seed)
-    curves = []
-    for block, found in cases:
-        mine = [trace for trace in traces if trace.held in found]
-        curves.append(_block(block, mine, tops[block] * ladder, model, finer))
-    return LocalModulus(n_experts, cell if max(sizes) > 1 else None, half_width, tuple(curves))
+    cases = _chosen(_cases(model, sizes), blocks)
+    ladder = np.geomspace(1.0, 10.0**-decades, round(_PER_DECADE * decades) + 1)
+    tops = [_LARGEST * min(model.upper[k] for k in case.coordinates) for case in cases]
+    held = [k for case in cases for k in case.coordinates]
+    ts = [top * ladder for case, top in zip(cases, tops, strict=True) for _ in case.coordinates]
+    traces = follow_all(model, held, ts, n_starts=n_starts, seed=seed)
+    curves = tuple(
+        _block(case, traces, top * ladder, model, finer, cell)
+        for case, top in zip(cases, tops, strict=True)
+    )
+    if max(sizes) > 1:
+        return LocalModulus(n_experts, cell, half_width, curves)
+    fisher = fisher_on_box(truth, half_width, seed)
+    if fisher.regular:
+        covariance = local_covariance(fisher, model)
+        curves = tuple(map(partial(_with_fisher, covariance=covariance), curves, cases))
+    return LocalModulus(n_experts, None, half_width, curves, fisher)
 
 
 def _checked(truth: MixingMeasure, n_experts: int, over_specified: int | None) -> int:
@@ -135,6 +154,17 @@ def _checked(truth: MixingMeasure, n_experts: int, over_specified: int | None) -
     return int(over_specified)
 
 
+def _check_shared(truth: MixingMeasure, cell: int) -> None:
+    """Refuse a sigmoid gate that cannot be the sum of several: one that depends on the input."""
+    if truth.architecture.n_invisible > 0:
+        return
+    size = max(float(part[cell].abs().max()) for part in (truth.A, truth.b))
+    if size > 0.0:
+        rule = f"with A = 0 and b = 0 at atom {cell}, whose sigmoid gate several atoms share"
+        remedy = "Name another atom with over_specified, or fit N* atoms."
+        raise invalid("truth", rule, f"entries up to {size:.3g}", remedy)
+
+
 def _model(
     truth: MixingMeasure, sizes: Sequence[int], half_width: float, level: int, cell: int
 ) -> MixtureModel:
@@ -147,69 +177,63 @@ def _model(
     return MixtureModel(truth, sizes, rule, Limits(), pinned)
 
 
-def _held(model: MixtureModel, cell: int, sizes: Sequence[int]) -> list[tuple[str, list[int]]]:
-    """Return the coordinates of each block to hold: of the cell's first atom, as all are alike."""
-    atom = sum(sizes[:cell])
-    found = []
-    for block in _BLOCKS:
-        coordinates = [
-            k
-            for k, c in enumerate(model.coordinates)
-            if c.block == block and c.cell == cell and c.atom in (-1, atom)
-        ]
-        if coordinates:
-            found.append((block, coordinates))
-    return found
+def _cases(model: MixtureModel, sizes: Sequence[int]) -> list[Case]:
+    """Return the coordinates of each block to hold.
+
+    Of an over-specified cell those of its first atom, as all are alike.
+    """
+    first = np.cumsum([0, *sizes[:-1]])
+    found: dict[tuple[Specified, str], list[int]] = {}
+    for k, c in enumerate(model.coordinates):
+        if c.block in _BLOCKS and c.atom in (-1, first[c.cell]):
+            specified: Specified = "over" if sizes[c.cell] > 1 else "exact"
+            found.setdefault((specified, c.block), []).append(k)
+    order: tuple[Specified, Specified] = ("over", "exact")
+    keys = [(specified, block) for specified in order for block in _BLOCKS]
+    return [Case(key[1], key[0], found[key]) for key in keys if key in found]
 
 
-def _chosen(
-    cases: list[tuple[str, list[int]]], blocks: Sequence[str] | None
-) -> list[tuple[str, list[int]]]:
+def _chosen(cases: list[Case], blocks: Sequence[str] | None) -> list[Case]:
     if blocks is None:
         return cases
-    known = Choice(tuple(block for block, _ in cases))
+    known = Choice(tuple(dict.fromkeys(case.block for case in cases)))
     for block in blocks:
         check("blocks", block, known, "Name blocks that the model has.")
-    return [case for case in cases if case[0] in blocks]
+    return [case for case in cases if case.block in blocks]
 
 
 def _block(
-    block: str, traces: Sequence[Trace], ts: Vector, model: MixtureModel, finer: LocalModel
+    case: Case, traces: Traces, t: Vector, model: MixtureModel, finer: LocalModel, cell: int
 ) -> BlockModulus:
     """Return the lower envelope of a block's traces, with its exponent."""
-    # A trace that ended early has reached the floor, and stays there for smaller t.
-    count = min(len(trace.t) for trace in traces)
-    best = [traces[int(np.argmin([trace.distance[k] for trace in traces]))] for k in range(count)]
-    distances = np.array([trace.distance[k] for k, trace in enumerate(best)])
-    points = np.array([trace.points[k] for k, trace in enumerate(best)])
-    fine = np.array([distance(finer, x) for x in points])
-    error = np.abs(fine - distances) / np.maximum(distances, _FLOOR)
-    t = ts[:count]
-    slopes = local_slopes(t, distances, _FLOOR)
-    if len(slopes) < _STEPS:
-        return BlockModulus(
-            block, t, distances, error, _FLOOR, inf, inf, inf, _direction(model, t, points, 0)
-        )
-    last = slopes[-_STEPS:]
-    exponent = float(last.mean())
-    text = _direction(model, t, points, len(slopes))
+    mine = np.isin(traces.held, case.coordinates)
+    lowest, steps = traces.distance[mine].argmin(0), np.arange(len(t))
+    distances = traces.distance[mine][lowest, steps]
+    points = traces.points[mine][lowest, steps]
+    floor = _FLOOR * model.size
+    error = np.abs(distance(finer, points) - distances) / np.maximum(distances, floor)
+    exponent = exponent_of(t, distances, floor)
+    at = max(count_above(distances, floor) - 1, 0)
     return BlockModulus(
-        block, t, distances, error, _FLOOR, exponent, float(last.min()), float(last.max()), text
+        block=case.block,
+        specified=case.specified,
+        t=t,
+        distance=distances,
+        error=error,
+        floor=floor,
+        exponent=exponent.value,
+        low=exponent.low,
+        high=exponent.high,
+        # Along one trace: minimisers of opposite sign are equally low, and have no common power.
+        direction=describe(model, t, traces.points[mine][lowest[at]], cell, at),
+        worst=model.measure(points),
     )
 
 
-def _direction(model: MixtureModel, t: Vector, points: Vector, at: int) -> str:
-    """Return the deviations at one t, each with the power of t by which it came there."""
-    x = points[at]
-    largest = float(np.abs(np.where(model.local, x, 0.0)).max())
-    parts = []
-    for k in np.flatnonzero(model.local & (np.abs(x) > _WRITTEN * largest)):
-        power = 1.0
-        if at > 0 and points[at - 1][k] * x[k] > 0:
-            power = float(np.log(x[k] / points[at - 1][k]) / np.log(t[at] / t[at - 1]))
-        if 0.0 <= power <= _STEEPEST:
-            parts.append(f"{model.names[k]} = {x[k] / t[at] ** power:+.2g} t^{power:.1f}")
-        else:
-            # It changed from one minimiser to the next, and has no power.
-            parts.append(f"{model.names[k]} = {x[k]:+.2g}")
-    return ", ".join(parts)
+def _with_fisher(block: BlockModulus, case: Case, *, covariance: Vector) -> BlockModulus:
+    variances = covariance.diagonal()[case.coordinates]
+    return replace(
+        block,
+        standard_error=float(np.sqrt(variances.sum())),
+        worst_standard_error=float(np.sqrt(variances.max())),
+    )

@@ -22,6 +22,7 @@ from sigmoe.moe._forward import forward
 from sigmoe.theory._homogeneity import scaling_of
 from sigmoe.theory._quadrature import Quadrature
 from sigmoe.theory.modulus._model import Vector
+from sigmoe.theory.modulus._parts import completed, shares
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,21 @@ class MixtureModel:
         self._base = theta[self._owner].numpy().copy()
         self._Xt = rule.nodes.T.contiguous()
         self._root = rule.weights.sqrt()
-        self._target = forward(self.architecture, theta, self._Xt).prediction
+        passed = forward(self.architecture, theta, self._Xt)
+        self._target = passed.prediction
+        terms = (passed.weights.unsqueeze(-2) * passed.experts).abs().sum(0)
+        self._size = float(torch.linalg.vector_norm(terms * self._root))
         self._build()
+
+    @property
+    def size(self) -> float:
+        """Return the size of functions: of the truth's terms, and of what the box adds to them.
+
+        Rounding is relative to it.
+        """
+        x = np.where(self.local, 0.0, (self.lower + self.upper) / 2.0)
+        moves = np.linalg.norm(self.jacobian(x), axis=0) * self.upper
+        return self._size + float(moves.max())
 
     @property
     def softmax(self) -> bool:
@@ -184,7 +198,7 @@ class MixtureModel:
         if scaling.positive and ridge.any():
             column = "" if self.architecture.n_outputs is None else f",{start}"
             # Columns 1.. of the full Q are orthogonal to the first, which is +-eta / |eta|.
-            Q = _completed(ridge / np.linalg.norm(ridge))
+            Q = completed(ridge / np.linalg.norm(ridge))
             for k in range(d + 1):
                 vector = np.zeros(q)
                 vector[: d + 1] = Q[:, k]
@@ -193,31 +207,35 @@ class MixtureModel:
         return basis
 
     def theta(self, x: Vector) -> Vector:
-        """Return the canonical coordinates (N, g + m q) of the atoms."""
-        theta = self._base + (self._linear @ x).reshape(self._base.shape)
+        """Return the canonical coordinates (*batch, N, g + m q) of the atoms."""
+        moved = (x @ self._linear.T).reshape(*x.shape[:-1], *self._base.shape)
+        theta: Vector = self._base + moved
         weights = self._weights(x)[0]
-        theta[:, 0] = np.log(weights) if self.softmax else np.log(weights) - np.log1p(-weights)
+        theta[..., 0] = np.log(weights)
+        if not self.softmax:
+            theta[..., 0] -= np.log1p(-weights)
         return theta
 
     def measure(self, x: Vector) -> MixingMeasure:
-        """Return the mixing measure at x."""
+        """Return the mixing measure at x, or a batch of them."""
         return MixingMeasure.from_coordinates(self.architecture, torch.from_numpy(self.theta(x)))
 
     def _weights(self, x: Vector) -> tuple[Vector, Vector]:
-        """Return the weights (N,) of the atoms, and their derivative (N, p)."""
-        weights, slopes = np.empty(len(self._owner)), np.zeros((len(self._owner), len(x)))
+        """Return the weights (*batch, N) of the atoms, and their derivative (*batch, N, p)."""
+        weights = np.empty((*x.shape[:-1], len(self._owner)))
+        slopes = np.zeros((*weights.shape, x.shape[-1]))
         start = 0
         for size, true, (position, first) in zip(
             self.sizes, self._weight.tolist(), self._cells, strict=True
         ):
-            whole = true if position is None else true + x[position]
+            whole = np.asarray(true if position is None else true + x[..., position, None])
             cut = slice(first, first + size - 1)
-            share, by_cut = shares(x[cut], self.limits.floor)
+            share, by_cut = shares(x[..., cut], self.limits.floor)
             atoms = slice(start, start + size)
-            weights[atoms] = whole * share
-            slopes[atoms, cut] = whole * by_cut
+            weights[..., atoms] = whole * share
+            slopes[..., atoms, cut] = whole[..., None] * by_cut
             if position is not None:
-                slopes[atoms, position] = share
+                slopes[..., atoms, position] = share
             start += size
         return weights, slopes
 
@@ -225,59 +243,23 @@ class MixtureModel:
         """Return sqrt(w) (f_G - f_G*) at the nodes, columns of the response one by one."""
         theta = torch.from_numpy(self.theta(x))
         difference = forward(self.architecture, theta, self._Xt).prediction - self._target
-        return (difference * self._root).numpy().ravel()
+        return (difference * self._root).flatten(-2).numpy()
 
     def jacobian(self, x: Vector) -> Vector:
-        """Return the derivative of ``residual``, shape (m, p)."""
+        """Return the derivative of ``residual``, shape (*batch, m, p)."""
         J = jacobian(self.architecture, torch.from_numpy(self.theta(x)), self._Xt)
-        flat = (J * self._root).transpose(1, 2).flatten(0, 1).numpy()
+        flat = (J * self._root).transpose(-2, -1).flatten(-3, -2)
+        return (flat @ torch.from_numpy(self.derivative(x))).numpy()
+
+    def derivative(self, x: Vector) -> Vector:
+        """Return the derivative of the canonical coordinates, shape (*batch, N (g + m q), p)."""
         weights, slopes = self._weights(x)
-        inner = self._linear.copy()
+        inner = np.broadcast_to(self._linear, (*x.shape[:-1], *self._linear.shape)).copy()
         by_c = weights if self.softmax else weights * (1.0 - weights)
-        inner[:: self.architecture.n_atom_parameters] = slopes / by_c[:, None]
-        return np.asarray(flat @ inner)
+        inner[..., :: self.architecture.n_atom_parameters, :] = slopes / by_c[..., None]
+        return inner
 
-
-def shares(cuts: Vector, floor: float) -> tuple[Vector, Vector]:
-    """Return how a weight is shared, and the derivative, from numbers in [0, 1].
-
-    Each number is what an atom takes of what the atoms before it left, above a floor of
-    ``floor`` over the number of atoms.
-
-    Parameters
-    ----------
-    cuts : array of shape (k,)
-    floor : float
-
-    Returns
-    -------
-    array of shape (k + 1,)
-        Positive, with sum 1.
-    array of shape (k + 1, k)
-
-    Examples
-    --------
-    >>> shares(np.array([0.5, 0.5]), 0.0)[0].tolist()
-    [0.5, 0.25, 0.25]
-    """
-    k = len(cuts)
-    take = np.append(cuts, 1.0)
-    left = np.concatenate([[1.0], np.cumprod(1.0 - cuts)])
-    slope = np.zeros((k + 1, k))
-    for j in range(k):
-        slope[j, j] = left[j]
-        # Later atoms share what cut j leaves: the product without its factor.
-        others = np.concatenate([1.0 - cuts[:j], [-1.0], 1.0 - cuts[j + 1 :]])
-        slope[j + 1 :, j] = np.cumprod(others)[j:] * take[j + 1 :]
-    return floor / (k + 1) + (1.0 - floor) * left * take, (1.0 - floor) * slope
-
-
-def _completed(unit: Vector) -> Vector:
-    """Return an orthogonal matrix whose first column is the unit vector."""
-    frame = np.eye(len(unit))
-    frame[:, 0] = unit
-    # Start from the basis vector that is the least parallel, so that QR is well conditioned.
-    largest = int(np.abs(unit).argmax())
-    frame = np.column_stack([unit, np.delete(np.eye(len(unit)), largest, axis=1)])
-    Q, R = np.linalg.qr(frame)
-    return np.asarray(Q * np.sign(np.diag(R)))
+    def cell_weights(self, x: Vector, cell: int) -> Vector:
+        """Return the weights of the fitted atoms of one cell, shape (*batch, size)."""
+        start = sum(self.sizes[:cell])
+        return self._weights(x)[0][..., start : start + self.sizes[cell]]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import inf, isinf
+from dataclasses import dataclass, field
+from math import inf, isfinite, isinf, isnan, nan
+from typing import Literal
 
-import numpy as np
-
+from sigmoe.moe import MixingMeasure
+from sigmoe.theory._fisher import FisherPrediction
+from sigmoe.theory.modulus._exponent import local_slopes
 from sigmoe.theory.modulus._model import Vector
+
+Specified = Literal["over", "exact"]
 
 #: The power law is there from the largest t after which local slopes stay this near the exponent.
 _WINDOW = 0.1
@@ -20,8 +24,10 @@ class BlockModulus:
     Attributes
     ----------
     block : {"weight", "A", "b", "eta", "scale"}
-        "weight" is the sum of sigma(c) (softmax: exp(c)) over the over-specified cell; "scale" the
+        "weight" is the sum of sigma(c) (softmax: exp(c)) over the atoms of a cell; "scale" the
         direction that multiplies a homogeneous expert, "eta" the others.
+    specified : {"over", "exact"}
+        Whether the block is of the atom with several fitted atoms, or of those with one.
     t : array of shape (T,)
         Decreasing.
     distance : array of shape (T,)
@@ -31,16 +37,26 @@ class BlockModulus:
     floor : float
         Distances below this are rounding.
     exponent : float
-        k in distance ~ t^k, from the last four steps above the floor; infinity where the distance
-        is zero to rounding: then no rate exists.
+        k in distance ~ t^k, the median of the last four local slopes above the floor; infinity
+        where the distance is zero to rounding: then no rate exists; nan where the curve has too
+        few points above the floor.
     low, high : float
-        Smallest and largest local slope of these steps: how far the power law has set in, not a
-        confidence interval.
+        The interval of these slopes and of what they reach if they move on as far again: how far
+        the power law has set in, not a confidence interval.
     direction : str
-        The worst direction found: deviations of the coordinates as powers of t.
+        The worst direction found: weights of the fitted atoms, and deviations as powers of t.
+    worst : MixingMeasure
+        The measures that have these distances, a batch of T.
+    standard_error : float or None
+        In a regular model, s of the Fisher information's error s (noise variance / n)^(1/2), the
+        root mean square of the block as a whole: s^2 is the trace of the block's part of the
+        inverse information.
+    worst_standard_error : float or None
+        The same for the block's worst coordinate. The curve tends to t over this number.
     """
 
     block: str
+    specified: Specified
     t: Vector
     distance: Vector
     error: Vector
@@ -49,11 +65,20 @@ class BlockModulus:
     low: float
     high: float
     direction: str
+    worst: MixingMeasure = field(repr=False)
+    standard_error: float | None = None
+    worst_standard_error: float | None = None
 
     @property
     def rate(self) -> float:
-        """Return r of the worst-case rate n^-r, 1 / (2 k); 0 for no rate."""
-        return 0.0 if isinf(self.exponent) else 0.5 / self.exponent
+        """Return r of the worst-case rate n^-r, 1 / (2 k); 0 for no rate, nan if unresolved.
+
+        It is at most 1/2: functions move in first order at least, and slopes below 1 are those of
+        a curve that has not settled.
+        """
+        if isnan(self.exponent):
+            return nan
+        return 0.0 if isinf(self.exponent) else 0.5 / max(self.exponent, 1.0)
 
     def asymptotic_from(self, noise_variance: float) -> float:
         """Return the sample size from which the power law holds; infinity if it was not seen.
@@ -62,7 +87,7 @@ class BlockModulus:
         one at which that distance enters the part of the curve whose local slopes stay within
         0.1 k of the exponent.
         """
-        if isinf(self.exponent):
+        if not isfinite(self.exponent):
             return inf
         slopes = local_slopes(self.t, self.distance, self.floor)
         near = abs(slopes - self.exponent) <= _WINDOW * self.exponent
@@ -86,24 +111,33 @@ class LocalModulus:
     half_width : float
         The inputs are uniform on [-half_width, half_width]^d.
     blocks : tuple of BlockModulus
+        Over-specified ones first.
+    fisher : FisherPrediction or None
+        For N = N*, for noise variance 1: whether the model is regular, and if not, why.
     """
 
     n_experts: int
     over_specified: int | None
     half_width: float
     blocks: tuple[BlockModulus, ...]
+    fisher: FisherPrediction | None = None
 
-    def __getitem__(self, block: str) -> BlockModulus:
-        """Return one block's modulus; KeyError for a block that the model does not have."""
+    def __getitem__(self, key: str | tuple[str, Specified]) -> BlockModulus:
+        """Return one block's modulus: ``found["b"]``, ``found["b", "exact"]``.
+
+        A name alone stands for the over-specified atom's, if there is one. KeyError for a block
+        that the model does not have.
+        """
         for found in self.blocks:
-            if found.block == block:
+            if key in (found.block, (found.block, found.specified)):
                 return found
-        raise KeyError(block)
+        raise KeyError(key)
 
     @property
     def exponent(self) -> float:
-        """Return the largest exponent: the worst block's."""
-        return max(block.exponent for block in self.blocks)
+        """Return the largest exponent, of the worst block; unresolved blocks are left out."""
+        known = [block.exponent for block in self.blocks if not isnan(block.exponent)]
+        return max(known, default=nan)
 
     @property
     def summary(self) -> str:
@@ -111,17 +145,16 @@ class LocalModulus:
         return "\n".join(_line(block) for block in self.blocks)
 
 
-def local_slopes(t: Vector, distance: Vector, floor: float) -> Vector:
-    """Return log-log slopes between neighbours whose distances are above the floor."""
-    above = int(np.argmax(distance <= floor)) if bool((distance <= floor).any()) else len(t)
-    slopes: Vector = np.diff(np.log(distance[:above])) / np.diff(np.log(t[:above]))
-    return slopes
-
-
 def _line(block: BlockModulus) -> str:
+    name = f"{block.block} ({block.specified})"
+    if isnan(block.exponent):
+        return f"{name}: not resolved, the curve falls below rounding at once; {block.direction}"
     if isinf(block.exponent):
-        return f"{block.block}: no rate, the function does not change; {block.direction}"
+        return f"{name}: no rate, the function does not change; {block.direction}"
+    fisher = ""
+    if block.standard_error is not None:
+        fisher = f", Fisher error {block.standard_error:.3g} (nu/n)^1/2"
     return (
-        f"{block.block}: k = {block.exponent:.2f} [{block.low:.2f}, {block.high:.2f}], "
-        f"rate n^-{block.rate:.3f}; {block.direction}"
+        f"{name}: k = {block.exponent:.2f} [{block.low:.2f}, {block.high:.2f}], "
+        f"rate n^-{block.rate:.3f}{fisher}; {block.direction}"
     )

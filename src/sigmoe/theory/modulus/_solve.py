@@ -1,76 +1,80 @@
-"""One constrained minimum of the distance: coordinates held, the others free in a box."""
+"""Constrained minima of the distance, many at once: a coordinate held, the others free in a box."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import least_squares
+from numpy.typing import NDArray
 
+from sigmoe.theory.modulus._levenberg_marquardt import minimise
 from sigmoe.theory.modulus._model import LocalModel, Vector
 
-#: Tolerances of the solver, relative: residuals are brought to size 1 first.
-_TOLERANCE = 1e-11
 #: Coordinates below this move as if they had this size.
 _SMALLEST = 1e-10
+#: Numbers of the derivatives that are held at once (64 MiB); several copies are.
+_NUMBERS = 2**23
 #: Starts are drawn back from the box's faces, where the sine below has no slope, to this share.
 _INSIDE = 1.0 - 1e-6
 
 
 class Found(NamedTuple):
-    """A point and its distance to the truth's function."""
+    """Distances (B,) to the truth's function, and the points (B, p) that have them."""
 
-    distance: float
-    x: Vector
-
-
-def distance(model: LocalModel, x: Vector) -> float:
-    """Return ||f(x) - f*||."""
-    return float(np.linalg.norm(model.residual(x)))
+    distance: Vector
+    points: Vector
 
 
-def solve(model: LocalModel, start: Vector, held: int | Sequence[int], evaluations: int) -> Found:
-    """Return the local minimum of the distance with one or more coordinates held, from a start.
+def distance(model: LocalModel, points: Vector) -> Vector:
+    """Return ||f(x) - f*||, shape (*batch,), of points (*batch, p)."""
+    return np.asarray(np.linalg.norm(model.residual(points), axis=-1))
 
-    MINPACK's Levenberg-Marquardt walks along the curved valleys near a singular point in a
-    fraction of the steps that bounded methods of SciPy need, but knows no bounds. So the box is
-    folded into the coordinates, x = middle + half sin(z), and z is free.
+
+def solve(model: LocalModel, starts: Vector, held: NDArray[np.intp], iterations: int) -> Found:
+    """Return local minima of the distance, each with one coordinate held, from starts.
+
+    The box is folded into the coordinates, x = middle + half sin(z), so that z is free. Where the
+    start is not improved, it is returned.
+
+    Parameters
+    ----------
+    model : LocalModel
+    starts : array of shape (B, p)
+    held : int array of shape (B,)
+        Which coordinate keeps the value of the start.
+    iterations : int
+
+    Returns
+    -------
+    Found
     """
-    free = ~np.isin(np.arange(len(start)), held)
-    middle = (model.lower[free] + model.upper[free]) / 2.0
-    half = (model.upper[free] - model.lower[free]) / 2.0
-    inner = np.clip((start[free] - middle) / half, -_INSIDE, _INSIDE)
-    z0 = np.arcsin(inner)
-    x = start.copy()
+    size = model.residual(starts[:1]).size * starts.shape[1]
+    parts = -(-len(starts) * size // _NUMBERS)
+    if parts > 1:
+        groups = np.array_split(np.arange(len(starts)), min(parts, len(starts)))
+        found = [_solve(model, starts[part], held[part], iterations) for part in groups]
+        return Found(*(np.concatenate(column) for column in zip(*found, strict=True)))
+    return _solve(model, starts, held, iterations)
 
-    def full(z: Vector) -> Vector:
-        y = x.copy()
-        y[free] = middle + half * np.sin(z)
-        return y
 
-    def residual(z: Vector) -> Vector:
-        return model.residual(full(z)) / size
+def _solve(model: LocalModel, starts: Vector, held: NDArray[np.intp], iterations: int) -> Found:
+    rows = np.arange(len(starts))
+    middle, half = (model.lower + model.upper) / 2.0, (model.upper - model.lower) / 2.0
+    z0 = np.arcsin(np.clip((starts - middle) / half, -_INSIDE, _INSIDE))
 
-    def jacobian(z: Vector) -> Vector:
-        chained: Vector = model.jacobian(full(z))[:, free] * (half * np.cos(z) / size)
-        return chained
+    def points(z: Vector, which: NDArray[np.intp]) -> Vector:
+        x = middle + half * np.sin(z)
+        x[np.arange(len(z)), held[which]] = starts[which, held[which]]
+        return x
 
-    # Residuals of size 1 make the tolerances relative, however small the distance.
-    size = distance(model, full(z0))
-    if size == 0.0:
-        return Found(0.0, full(z0))
-    scale = np.where(model.local[free], np.maximum(np.abs(z0), _SMALLEST), 1.0)
-    found = least_squares(
-        residual,
-        z0,
-        jac=jacobian,
-        method="lm",
-        x_scale=scale,
-        ftol=_TOLERANCE,
-        xtol=_TOLERANCE,
-        gtol=1e-15,
-        max_nfev=evaluations,
-    )
-    end = full(found.x)
+    def residual(z: Vector, which: NDArray[np.intp]) -> Vector:
+        return model.residual(points(z, which))
+
+    def jacobian(z: Vector, which: NDArray[np.intp]) -> Vector:
+        J = model.jacobian(points(z, which)) * (half * np.cos(z))[:, None, :]
+        J[np.arange(len(z)), :, held[which]] = 0.0
+        return J
+
+    scale = np.where(model.local, np.maximum(np.abs(z0), _SMALLEST), 1.0)
+    end = points(minimise(residual, jacobian, z0, scale, iterations), rows)
     return Found(distance(model, end), end)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sigmoe.theory.modulus._model import Vector
-from sigmoe.theory.modulus._solve import Found, distance, solve
 from sigmoe.theory.projection._model import ProjectionModel
+from sigmoe.theory.projection._solve import Found, distance, solve
 
 #: Measures with a norm above this share of the box's radius are at its faces.
 AT_FACE = 0.99
