@@ -8,18 +8,23 @@ import pytest
 
 from lab.tiny import tiny_data, tiny_study
 from sigmoe._base.errors import InputError
-from sigmoe.lab import _study
+from sigmoe.lab import _study, _study_inputs
 from sigmoe.lab._builtin import builtin_study
-from sigmoe.lab._strict import Each, Text, as_table, build
+from sigmoe.lab._measures import truth_of
+from sigmoe.lab._plan import plan_study
+from sigmoe.lab._strict import Each, Listed, Text, as_table, build
 from sigmoe.lab._study_file import load_study, parse_study
 
 KINDS = (
-    _study.Truths,
+    _study_inputs.Atom,
+    _study_inputs.Truths,
+    _study_inputs.Nodes,
+    _study_inputs.Modulus,
     _study.Protocol,
     _study.Curve,
     _study.Panel,
     _study.Run,
-    _study.Approximation,
+    _study_inputs.Approximation,
     _study.Preset,
     _study.Study,
 )
@@ -208,8 +213,8 @@ def test_every_field_refuses_what_breaks_its_rule(kind, field):
 
 
 def _rest(kind, name):
-    """Return the other fields of the first such table in the tiny study, as plain data."""
-    found = _first(tiny_study().study, kind)
+    """Return the other fields of the first such table in the studies at hand, as plain data."""
+    found = _first(tiny_study().study, kind) or _first(builtin_study("table1"), kind)
     if found is None:
         return {}
     return {key: value for key, value in as_table(found).items() if key != name}
@@ -228,7 +233,9 @@ def _first(value, kind):
     return None
 
 
-@pytest.mark.parametrize("rule", [Text(), Each(Text())], ids=["text", "each"])
+@pytest.mark.parametrize(
+    "rule", [Text(), Each(Text()), Listed(Text())], ids=["text", "each", "listed"]
+)
 def test_a_rule_refuses_its_bad_values(rule):
     assert not any(rule.accepts(bad) for bad in rule.bad_values())
 
@@ -346,10 +353,32 @@ def test_the_paper_preset_holds_the_costed_budget():
 
 
 def test_the_asymptotic_preset_is_small_in_dimension_and_large_in_n():
-    for name in ("figure1", "figure2", "table1"):
+    for name in ("figure1", "figure2"):
         study = builtin_study(name).resolve("asymptotic")
         assert (study.truths.dim, study.truths.n_true) == (2, (2, 3))
         assert max(runs_of(name, "asymptotic")[LOCAL_9]) == 1_000_000
+
+
+def test_the_asymptotic_table_has_every_cell_in_one_dimension():
+    study = builtin_study("table1").resolve("asymptotic")
+    assert (study.truths.dim, study.truths.n_true) == (1, (2,))
+    curves = [c for panel in study.panels for c in panel.curves if "expert" in c.losses]
+    cells = {(c.gate, c.score, c.expert, c.regime) for c in curves}
+    experts = ("relu", "gelu", "linear", "polynomial:2")
+    assert len(curves) == len(cells) == 2 * 2 * len(experts) * 2
+    assert max(n for run in study.size.runs for n in run.sizes) == 10**14
+    for curve in curves:
+        polynomial = curve.expert in ("linear", "polynomial:2")
+        slow = polynomial and (curve.regime == "sparse" or curve.gate == "softmax")
+        quick = curve.regime == "dense"
+        assert curve.paper_slope == (0.0 if slow else -0.5 if quick else -0.25)
+
+
+def test_the_dense_gates_of_the_asymptotic_table_depend_on_the_input():
+    for curve in plan_study(builtin_study("table1").resolve("asymptotic")):
+        if curve.truth.regime == "dense":
+            weights = truth_of(curve.truth).gates([[-2.0], [0.5], [2.0]])
+            assert float((weights.amax(0) - weights.amin(0)).min()) > 0.05, curve.curve
 
 
 def test_the_paper_slopes_are_the_papers():

@@ -9,12 +9,16 @@ import pytest
 from lab.tiny import tiny_data, tiny_study
 from sigmoe.lab._builtin import builtin_study
 from sigmoe.lab._plan import plan_study, tasks_of
+from sigmoe.lab._study import content_hash
 from sigmoe.lab._study_file import parse_study
+from sigmoe.lab._study_inputs import Atom, Modulus, Nodes
 from sigmoe.lab._tasks import (
     FirstOrder,
     FitTask,
     LeastSquares,
+    Minpack,
     Model,
+    ModulusTask,
     ProjectTask,
     Start,
     TruthSpec,
@@ -36,6 +40,58 @@ TASK = FitTask(
 def test_the_hash_never_changes():
     # A change of this value makes every stored result worthless; see SCHEMA_VERSION.
     assert TASK.task_id == "0d4591ac0bc85669f1bddc0aa27800ba"
+
+
+#: Number of tasks, hash of their sorted hashes, hash of the study; those of stored results.
+STORED = {
+    ("figure1", "quick"): (
+        146,
+        "44ff7cd3349796f3c4d9379bd32597e4",
+        "90ce7bd91e6bba955b6cb993afaf3bf4",
+    ),
+    ("figure1", "paper"): (
+        962,
+        "be342c9cc1062807c6c7cbeb1e68dc06",
+        "81cf98dbe2c39819414efc430f3864f0",
+    ),
+    ("figure1", "asymptotic"): (
+        844,
+        "f3ab77d617df7ccc2e957ae207d4357e",
+        "cf8ca723c148ea76e3e236935ecc506f",
+    ),
+    ("figure2", "quick"): (
+        212,
+        "21594003f68200579c5d4834d9f07a73",
+        "cfc734f55ec3fed75c2f4bd59ef0bc3b",
+    ),
+    ("figure2", "paper"): (
+        1800,
+        "fc245b7e1ea3eba20f7ed9c21d5e8848",
+        "1ed98161f74a8f1b0be58a2ed5ed1163",
+    ),
+    ("figure2", "asymptotic"): (
+        1280,
+        "319ca65490a1e7620987ddb51db9c4cd",
+        "e7919ab141ffa8739f119a1af8c065be",
+    ),
+    ("table1", "quick"): (
+        120,
+        "c31a209b3db77255971cff53e0622b75",
+        "31c5fb83ae978dcb4f669019b44cac47",
+    ),
+    ("table1", "paper"): (
+        960,
+        "410aabe621937ba5c964a154eb061ad4",
+        "cf2f495e810d5c782aa02e8823fea6ed",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STORED, ids="-".join)
+def test_the_hashes_of_the_papers_studies_never_change(name):
+    study = builtin_study(name[0]).resolve(name[1])
+    tasks = sorted(tasks_of(plan_study(study)))
+    assert (len(tasks), content_hash(tasks), study.hash) == STORED[name]
 
 
 def test_the_hash_is_the_same_in_another_process():
@@ -63,6 +119,8 @@ def test_the_hash_is_the_same_in_another_process():
         {"optimiser": LeastSquares(60, 1e-7, 1e-9)},
         {"optimiser": LeastSquares(60, 1e-8, 1e-8)},
         {"optimiser": FirstOrder(60, 0.01)},
+        {"optimiser": Minpack(60, 1e-9)},
+        {"nodes": Nodes(3.0)},
         {"optimiser": FirstOrder(60, 0.02)},
         *(
             {"truth": dataclasses.replace(TRUTH, **{name: value})}
@@ -74,6 +132,7 @@ def test_the_hash_is_the_same_in_another_process():
                 "n_true": 7,
                 "regime": "sparse",
                 "seed": 1,
+                "atoms": (Atom((0.0,), (0.0,), 0.0, (1.0, 1.0)),),
             }.items()
         ),
     ],
@@ -107,6 +166,39 @@ def test_a_projection_is_known_by_its_effort():
     assert task.task_id != dataclasses.replace(task, n_points=2000).task_id
     assert task.task_id != dataclasses.replace(task, max_iterations=200).task_id
     assert task.task_id == dataclasses.replace(task, noise_variance=0.1).task_id
+
+
+def test_samples_at_other_nodes_are_other_tasks():
+    names = {
+        dataclasses.replace(TASK, nodes=nodes).task_id
+        for nodes in (Nodes(3.0), Nodes(2.0), Nodes(3.0, 2))
+    }
+    assert len(names) == 3
+
+
+def test_a_modulus_is_known_by_its_box_and_effort():
+    task = ModulusTask(TRUTH, Model("sigmoid", "full", "relu", 9), 3.0, Modulus(), 0.01)
+    changes = ({"half_width": 2.0}, {"effort": Modulus(3)}, {"effort": Modulus(2, 2.0)})
+    names = {dataclasses.replace(task, **change).task_id for change in changes}
+    assert len(names | {task.task_id}) == 4
+    assert dataclasses.replace(task, noise_variance=0.1).task_id == task.task_id
+
+
+def test_the_table_at_nodes_asks_for_one_modulus_a_cell():
+    curves = curves_of("table1", "asymptotic")
+    cells = [c for c in curves if "expert" in c.losses]
+    assert len({c.modulus.task_id for c in cells}) == len(cells) == 32
+    assert all(c.modulus is None for c in curves if "expert" not in c.losses)
+    assert set(tasks_of(cells)) >= {c.modulus.task_id for c in cells}
+    assert {task.nodes for c in curves for task in c.tasks} == {Nodes(3.0)}
+
+
+def test_fits_to_one_sample_share_it_and_no_more():
+    curves = [c for c in curves_of("table1", "asymptotic") if c.losses == ("function",)]
+    truths = {(c.reading, c.truth.expert): c.truth for c in curves}
+    assert len(curves) == 2 * len(truths) == 16
+    assert all(truths[c.reading, c.truth.expert] == c.truth for c in curves)
+    assert {c.truth.gate + "-data" == c.reading for c in curves} == {True}
 
 
 def curves_of(name, preset="quick"):

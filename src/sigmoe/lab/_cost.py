@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from math import comb
 
-from sigmoe.lab._tasks import AnyTask, FirstOrder, ProjectTask
+from sigmoe.lab._tasks import AnyTask, FirstOrder, Minpack, ModulusTask, ProjectTask
 
 #: Operations a second of the products that dominate, and seconds of overhead an iteration.
 _SPEED = 8e9
@@ -18,6 +18,10 @@ _ELEMENT = 2e-8
 _NEAR, _RANDOM, _RACE = 25, 50, 12
 #: Iterations that each fit of an approximation needs.
 _APPROXIMATION = 100
+#: Rows of a sample at nodes, and seconds of one of MINPACK's evaluations there.
+_NODES, _EVALUATION = 400, 7e-4
+#: Seconds of a local modulus, a coordinate, start and decade.
+_MODULUS = 0.4
 
 
 def cost(task: AnyTask) -> float:
@@ -28,13 +32,19 @@ def cost(task: AnyTask) -> float:
             _newton(dim, model.n_fitted, n) for n in (task.n_points // 4, task.n_points)
         )
         return task.n_starts * min(_APPROXIMATION, task.max_iterations) * (coarse + fine)
+    if isinstance(task, ModulusTask):
+        coordinates = model.n_fitted * _parameters(dim, 1)
+        return _MODULUS * coordinates * task.effort.n_starts * task.effort.decades
+    if isinstance(task.optimiser, Minpack):
+        return _EVALUATION * task.optimiser.max_evaluations
+    n = task.n if task.nodes is None else min(task.n, _NODES)
     if isinstance(task.optimiser, FirstOrder):
-        return task.optimiser.steps * _gradient(dim, model.n_fitted, task.n)
+        return task.optimiser.steps * _gradient(dim, model.n_fitted, n)
     limit = task.optimiser.max_iterations
-    iteration = _newton(dim, model.n_fitted, task.n)
+    iteration = _newton(dim, model.n_fitted, n)
     if task.start.kind == "near-truth":
         return min(_NEAR, limit) * iteration
-    rows = min(task.n, 6 * _parameters(dim, model.n_fitted))
+    rows = min(n, 6 * _parameters(dim, model.n_fitted))
     race = task.start.n_starts * _RACE * _newton(dim, model.n_fitted, rows)
     return min(_RANDOM, limit) * iteration + race
 

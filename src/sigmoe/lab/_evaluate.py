@@ -40,7 +40,8 @@ def evaluate(store: Store) -> Counts:
     """
     curves = [curve for study in store.studies() for curve in plan_study(study)]
     frame = store.read(tasks_of(curves))
-    table = LossTable({row["task_id"]: row for row in frame.to_dicts()})
+    stored = {row["task_id"]: row for row in frame.to_dicts()}
+    table = LossTable(stored)
     losses: list[dict[str, Any]] = []
     predictions: list[dict[str, Any]] = []
     slopes: list[dict[str, Any]] = []
@@ -50,7 +51,8 @@ def evaluate(store: Store) -> Counts:
             predicted = curve_predictions(curve)
             losses += found
             predictions += predicted
-            slopes += slope_rows(curve, found, predicted)
+            modulus = stored.get(curve.modulus.task_id) if curve.modulus else None
+            slopes += slope_rows(curve, found, predicted, modulus)
     tables = {
         "losses.parquet": parquet_bytes(pl.DataFrame(losses, schema=LOSSES)),
         "predictions.parquet": parquet_bytes(pl.DataFrame(predictions, schema=PREDICTIONS)),

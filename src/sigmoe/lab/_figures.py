@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from sigmoe.lab._layouts import detail, forest, overview
 from sigmoe.lab._panels import Panel
 from sigmoe.lab._read import Results, read_results
+from sigmoe.lab._samples import is_comparison, samples_table
+from sigmoe.lab._samples_figure import samples_figure
 from sigmoe.lab._tables import figure_table, slope_table
 
 #: Dates would make the files differ from run to run although the data are the same.
@@ -36,7 +38,8 @@ def write_figures(directory: Path | str) -> list[Path]:
     list of Path
         The files written. A figure has an overview (readings in rows; panels and protocols side
         by side) and one picture a panel, which adds the function error; a table ("table1") has
-        one picture of its slopes with their intervals.
+        one picture of its slopes with their intervals, and one of samples against
+        error where a panel compares functions.
 
     Raises
     ------
@@ -64,9 +67,16 @@ def is_table(figure: str) -> bool:
 def _draw_table(results: Results, name: str, panels: Sequence[Panel]) -> list[Path]:
     if not is_table(name):
         return []
+    cells = [panel for panel in panels if not is_comparison(panel)]
     path = results.directory / f"{name}.csv"
-    slope_table(panels).write_csv(path)
-    return [*_save(forest(panels), results.directory / name), path]
+    slope_table(cells).write_csv(path)
+    written = [*_save(forest(cells), results.directory / name), path]
+    compared = [panel for panel in panels if is_comparison(panel)]
+    if compared:
+        path = results.directory / f"{name}-samples.csv"
+        samples_table(compared).write_csv(path)
+        written += [*_save(samples_figure(compared), path.with_suffix("")), path]
+    return written
 
 
 def _draw_figure(results: Results, name: str, panels: Sequence[Panel]) -> list[Path]:

@@ -128,6 +128,10 @@ def forest(panels: Sequence[Panel]) -> Figure:
     names = [
         c.curve if same else f"{c.curve}, {s}" for (c, _), s in zip(rows, settings, strict=True)
     ]
+    if len(set(names)) < len(names):
+        # Panels that repeat the names of the cells are told apart by theirs, less its dimensions.
+        labels = [c.panel.partition(" (")[0] for c, _ in rows]
+        names = [f"{name}, {label}" for name, label in zip(names, labels, strict=True)]
     ax.set_title(settings[0] if same else "", loc="left")
     ax.set_yticks(range(len(rows)), names[::-1])
     ax.set_ylim(-0.7, len(rows) - 0.3)

@@ -8,6 +8,7 @@ from typing import Any
 from sigmoe.lab._engine import Row
 from sigmoe.lab._losses import Measured, measure
 from sigmoe.lab._measures import architecture_of, unflatten
+from sigmoe.lab._nodes import node_rule
 from sigmoe.lab._plan import PlannedCurve
 from sigmoe.moe import MixingMeasure
 
@@ -89,6 +90,8 @@ class LossTable:
             if stored is None or stored["failed"]:
                 return {}
             approximations = unflatten(stored, architecture, n_fitted)
+        nodes = curve.tasks[0].nodes
+        rule = None if nodes is None else node_rule(truth, nodes)
         return measure(
-            curve.target, curve.losses, MixingMeasure.stack(measures), truth, approximations
+            curve.target, curve.losses, MixingMeasure.stack(measures), truth, approximations, rule
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from sigmoe.theory import (
     set_loss,
     voronoi_loss,
 )
+from sigmoe.theory._quadrature import Quadrature
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,11 @@ class Measured:
 
 def measure(
     target: str,
-    losses: Iterable[str],
+    losses: Sequence[str],
     measures: MixingMeasure,
     truth: MixingMeasure,
     approximations: MixingMeasure | None = None,
+    rule: Quadrature | None = None,
 ) -> dict[str, list[Measured]]:
     """Return losses of a batch of measures.
 
@@ -53,7 +55,7 @@ def measure(
         Where L3, L5, "expert" and "function" are taken from: the truth G*; the nearest known
         measure that reproduces its function; or the nearest of the best approximations. The other
         losses are defined between a fit and G*.
-    losses : iterable of str
+    losses : sequence of str
         Names of losses.
     measures : MixingMeasure
         A batch of shape (B,).
@@ -61,18 +63,22 @@ def measure(
         G*.
     approximations : MixingMeasure or None
         A batch of best approximations, for that target.
+    rule : Quadrature or None
+        Of the distance of functions, where the inputs are not U[-1, 1]^d.
 
     Returns
     -------
     dict of str to list of B Measured
     """
     kind = "L5" if measures.architecture.score == "partial" else "L3"
-    nearest = _nearest(target, kind, measures, truth, approximations)
+    # Functions compare across gates, parameters do not.
+    atoms = any(loss != "function" for loss in losses)
+    nearest = _nearest(target, kind, measures, truth, approximations) if atoms else []
     found: dict[str, list[Measured]] = {}
     for loss in losses:
         if loss == "function":
             goals = truth if approximations is None else approximations
-            found[loss] = _function_errors(measures, goals)
+            found[loss] = _function_errors(measures, goals, rule)
         elif loss == "expert":
             found[loss] = [_measured(part, k, name, "eta") for part, k, name in nearest]
         elif loss == kind:
@@ -133,9 +139,19 @@ def _measured(loss: VoronoiLoss, k: int, member: str, block: str | None = None) 
     )
 
 
-def _function_errors(measures: MixingMeasure, goals: MixingMeasure) -> list[Measured]:
+def _function_errors(
+    measures: MixingMeasure, goals: MixingMeasure, rule: Quadrature | None
+) -> list[Measured]:
     """Return the distances in L2(mu) to the goal's function, the nearest one of several."""
     several = [goals] if not goals.batch_shape else [goals[m] for m in range(goals.batch_shape[0])]
-    distances = torch.stack([function_distance(measures, goal) for goal in several])
+    distances = torch.stack([_function_error(measures, goal, rule) for goal in several])
     best = distances.min(dim=0)
     return [Measured(value) for value in best.values.tolist()]
+
+
+def _function_error(
+    measures: MixingMeasure, goal: MixingMeasure, rule: Quadrature | None
+) -> torch.Tensor:
+    if rule is None:
+        return function_distance(measures, goal)
+    return rule.norm(measures.predict(rule.nodes) - goal.predict(rule.nodes))

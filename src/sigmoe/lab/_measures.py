@@ -14,13 +14,32 @@ BLOCKS = ("A", "b", "c", "eta")
 
 
 def truth_of(spec: TruthSpec) -> MixingMeasure:
-    """Draw the truth: the same for every n and replication of a study."""
+    """Draw the truth: the same for every n and replication of a study; or take its atoms."""
+    if spec.atoms:
+        return _given(spec)
     return draw_truth(
         spec.architecture(),
         spec.n_true,
         regime=spec.regime,
         seed=spec.seed,
         n_sparse=spec.n_sparse,
+    )
+
+
+def _given(spec: TruthSpec) -> MixingMeasure:
+    """Return the truth that the study gives; in the sparse regime the last gates are constant."""
+    architecture = spec.architecture()
+    d, score = architecture.dim, architecture.score
+    A, b, c, eta = (
+        torch.tensor([getattr(atom, name) for atom in spec.atoms], dtype=torch.float64)
+        for name in BLOCKS
+    )
+    if spec.regime == "sparse":
+        A[-spec.n_sparse :] = 0.0
+        b[-spec.n_sparse :] = 0.0
+    has_A, has_b = score != "linear", score != "partial"
+    return MixingMeasure(
+        architecture, A.reshape(-1, d, d) if has_A else None, b if has_b else None, c, eta
     )
 
 

@@ -12,7 +12,9 @@ from sigmoe.lab._figures import is_table
 from sigmoe.lab._layouts import PROTOCOLS
 from sigmoe.lab._narrative import explain_panel
 from sigmoe.lab._panels import Panel
+from sigmoe.lab._pictures import picture, slope_lines
 from sigmoe.lab._read import Results
+from sigmoe.lab._samples import ERRORS, cell, is_comparison
 from sigmoe.lab._tables import PAPER_STATISTIC, bar, fitted_line
 from sigmoe.lab._verdict import judgement, wide
 from sigmoe.lab._view import Curve, Point
@@ -30,11 +32,12 @@ def page(results: Results) -> _Json:
     """Return the template's variables for a result folder."""
     titles = _titles(results.studies)
     drawn = [panel for panel in results.panels if not is_table(panel.figure)]
-    tabled = [panel for panel in results.panels if is_table(panel.figure)]
+    tabled = [p for p in results.panels if is_table(p.figure) and not is_comparison(p)]
     return {
         "studies": [_study(study) for study in results.studies],
         "panels": [_panel(panel, titles) for panel in drawn],
         "table_panels": [_panel(panel, titles) for panel in tabled],
+        "errors": ERRORS,
         "claimed": any(row["paper_slope"] is not None for row in results.slopes.rows(named=True)),
         "of_paper": any(panel.figure in ("figure1", "figure2") for panel in drawn),
         "charts": {panel_id(panel): chart(panel) for panel in drawn},
@@ -184,6 +187,7 @@ def _glance(curve: Curve) -> _Json:
         "slope": slope,
         "judgement": judgement(curve),
         "wide": wide(curve),
+        "cell": cell(curve) if is_table(curve.figure) else None,
         "picture": picture(
             known(slope.slope),
             known(slope.ci_low),
@@ -191,64 +195,6 @@ def _glance(curve: Curve) -> _Json:
             slope.paper,
             slope.predicted,
         ),
-    }
-
-
-def slope_lines(panels: Sequence[Panel], rows: Sequence[_Json]) -> list[_Json]:
-    """Return the rows of slopes.csv with a flag for the curves' own losses and a small picture."""
-    own = {(*_key(vars(c)), c.loss) for panel in panels for c in panel.curves if c.main}
-    return [
-        row
-        | {
-            "own": (*_key(row), row["loss"]) in own,
-            "picture": picture(
-                row["slope"],
-                row["ci_low"],
-                row["ci_high"],
-                row["paper_slope"],
-                row["predicted_slope"],
-            ),
-        }
-        for row in rows
-    ]
-
-
-def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    names = ("figure", "panel", "curve", "reading", "protocol", "start", "n_fitted")
-    return tuple(row[name] for name in names)
-
-
-#: Slopes from -1.5 to 0.5 are drawn to scale in the small pictures; others end in an arrow.
-_LOW, _HIGH, _WIDTH = -1.5, 0.5, 120.0
-
-
-def picture(
-    slope: float | None,
-    low: float | None,
-    high: float | None,
-    paper: float | None,
-    predicted: float | None,
-) -> _Json | None:
-    """Return horizontal places, in pixels from 0 to 120, of a slope, its interval and claims."""
-    if slope is None:
-        return None
-
-    def place(value: float | None) -> float | None:
-        if value is None:
-            return None
-        inside = min(max(value, _LOW), _HIGH)
-        return round((inside - _LOW) / (_HIGH - _LOW) * _WIDTH, 1)
-
-    return {
-        "slope": place(slope),
-        "low": place(low),
-        "high": place(high),
-        "paper": place(paper),
-        "predicted": place(predicted),
-        "beyond_low": low is not None and low < _LOW,
-        "beyond_high": high is not None and high > _HIGH,
-        "zero": place(0.0),
-        "half": place(-0.5),
     }
 
 

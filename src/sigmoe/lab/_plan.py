@@ -11,7 +11,9 @@ from sigmoe.lab._tasks import (
     FirstOrder,
     FitTask,
     LeastSquares,
+    Minpack,
     Model,
+    ModulusTask,
     ProjectTask,
     Start,
     TruthSpec,
@@ -34,6 +36,8 @@ class PlannedCurve:
         Where losses are taken from, see `sigmoe.lab._study.Curve`.
     approximation : ProjectTask or None
         The task that holds the best approximations, where they are the target.
+    modulus : ModulusTask or None
+        The task that predicts the slope of the experts' loss, where the study asks for it.
     paper_slope : float or None
         What the paper prints.
     tasks : tuple of FitTask
@@ -51,6 +55,7 @@ class PlannedCurve:
     losses: tuple[str, ...]
     target: str
     approximation: ProjectTask | None
+    modulus: ModulusTask | None
     paper_slope: float | None
     tasks: tuple[FitTask, ...]
 
@@ -76,9 +81,9 @@ def plan_study(study: ResolvedStudy) -> tuple[PlannedCurve, ...]:
     return tuple(
         _plan_curve(study, n_true, panel, curve, runs)
         for n_true in study.truths.n_true
-        for panel in study.study.panels
+        for panel in study.panels
         for curve in panel.curves
-        for runs in _grouped(study.size.runs)
+        for runs in _grouped(runs_of(study.size.runs, panel))
     )
 
 
@@ -89,10 +94,17 @@ def tasks_of(curves: Iterable[PlannedCurve]) -> dict[str, AnyTask]:
     for curve in curves:
         if curve.approximation is not None:
             tasks.setdefault(curve.approximation.task_id, curve.approximation)
+        if curve.modulus is not None:
+            tasks.setdefault(curve.modulus.task_id, curve.modulus)
     for curve in curves:
         for task in curve.tasks:
             tasks.setdefault(task.task_id, task)
     return tasks
+
+
+def runs_of(runs: tuple[Run, ...], panel: Panel) -> tuple[Run, ...]:
+    """Return the runs that a panel takes part in."""
+    return tuple(run for run in runs if run.panels is None or panel.name in run.panels)
 
 
 def _grouped(runs: tuple[Run, ...]) -> list[list[Run]]:
@@ -114,6 +126,7 @@ def _plan_curve(
         regime=curve.regime,
         n_sparse=study.truths.n_sparse,
         seed=study.study.seed,
+        atoms=study.truths.atoms or (),
     )
     model = Model(curve.gate, curve.score, curve.expert, n_true + runs[0].extra_atoms)
     approximation = None
@@ -123,7 +136,7 @@ def _plan_curve(
         approximation = ProjectTask(
             truth, model, effort.n_starts, effort.n_points, effort.max_iterations, noise
         )
-    protocol = dict(study.study.protocols)[runs[0].protocol]
+    protocol = study.protocols[runs[0].protocol]
     near = "truth" if approximation is None else approximation.task_id
     tasks = [
         FitTask(
@@ -135,6 +148,7 @@ def _plan_curve(
             start=_start(run, protocol, near),
             optimiser=_optimiser(run, protocol),
             protocol=run.protocol,
+            nodes=study.size.nodes,
         )
         for run, n, replication in _cells(runs)
     ]
@@ -150,9 +164,21 @@ def _plan_curve(
         losses=curve.losses,
         target=curve.target,
         approximation=approximation,
+        modulus=_modulus(study, truth, model, runs[0], curve),
         paper_slope=curve.paper_slope,
         tasks=tuple(tasks),
     )
+
+
+def _modulus(
+    study: ResolvedStudy, truth: TruthSpec, model: Model, run: Run, curve: Curve
+) -> ModulusTask | None:
+    """Return the task that predicts a curve of local fits of experts, if there is to be one."""
+    effort, nodes = study.size.modulus, study.size.nodes
+    local = run.start == "near-truth" and "expert" in curve.losses
+    if effort is None or nodes is None or not local:
+        return None
+    return ModulusTask(truth, model, nodes.half_width, effort, study.study.noise_variance)
 
 
 def _cells(runs: list[Run]) -> Iterator[tuple[Run, int, int]]:
@@ -169,7 +195,9 @@ def _start(run: Run, protocol: Protocol, near: str) -> Start:
     return Start("near-truth", protocol.start_noise, protocol.start_exponent, near)
 
 
-def _optimiser(run: Run, protocol: Protocol) -> LeastSquares | FirstOrder:
+def _optimiser(run: Run, protocol: Protocol) -> LeastSquares | FirstOrder | Minpack:
+    if protocol.optimiser == "minpack":
+        return Minpack(run.max_iterations, protocol.relative_tolerance)
     if protocol.optimiser == "adam":
         return FirstOrder(run.max_iterations, protocol.learning_rate)
     return LeastSquares(

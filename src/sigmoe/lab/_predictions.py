@@ -47,11 +47,15 @@ def _outside(curve: PlannedCurve) -> str:
     """Return why no prediction applies to a curve, or nothing if one may."""
     if curve.approximation is not None:
         return "the fitted model is not the true one: the Fisher information does not apply"
+    if curve.truth.gate != curve.model.gate:
+        return "the fitted model is not the true one: the Fisher information does not apply"
     if curve.model.n_fitted > curve.truth.n_true:
         return (
             f"over-specified: with N = {curve.model.n_fitted} > N* = {curve.truth.n_true} the "
             "Fisher information is singular"
         )
+    if curve.tasks[0].nodes is not None:
+        return "samples at nodes have other inputs than the prediction"
     if curve.tasks[0].optimiser.name != "levenberg-marquardt":
         return "a fixed budget of first-order steps does not reach the least squares estimate"
     if curve.start != "near-truth":

@@ -29,7 +29,7 @@ CURVE_KEYS = ("figure", "panel", "reading", "protocol", "start", "n_fitted", "cu
 TASKS = pl.Schema(
     {
         "task_id": pl.String(),  # hash of everything that determines the numbers
-        "kind": pl.String(),  # "fit", or "project" for best approximations
+        "kind": pl.String(),  # "fit"; "project" for best approximations; "modulus"
         "protocol": pl.String(),  # "converged" or "paper-style"
         "start": pl.String(),  # "near-truth" (a local fit) or "random" (a global one)
         "truth_gate": pl.String(),
@@ -57,6 +57,9 @@ TASKS = pl.Schema(
         "seconds": pl.Float64(),
         "active_bounds": pl.Int64(),
         "n_members": pl.Int64(),
+        # For "modulus": k of the experts' parameters with its lowest and highest local slope, then
+        # the same of the experts' size where it can trade against weights; infinite for no rate.
+        "exponents": _NUMBERS,
         "distances": _NUMBERS,  # of the members to the truth's function, for "project"
         "A": _NUMBERS,
         "b": _NUMBERS,
@@ -143,7 +146,7 @@ SLOPES = pl.Schema(
         "ci_low": pl.Float64(),  # 95 % over replications; empty where a size has one replication
         "ci_high": pl.Float64(),
         "paper_slope": pl.Float64(),  # what the paper prints for this curve; empty elsewhere
-        "predicted_slope": pl.Float64(),  # of PREDICTIONS over the same sizes
+        "predicted_slope": pl.Float64(),  # of PREDICTIONS over the same sizes, or of the modulus
         "fits": pl.Int64(),  # finished without failure
         "failed": pl.Int64(),
     }

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from sigmoe.lab._node_work import predicted_slope
 from sigmoe.lab._plan import PlannedCurve
 from sigmoe.lab._schemas import SLOPES
 from sigmoe.lab._slopes import STATISTICS, fit_slope, ols_slope
 
 
 def slope_rows(
-    curve: PlannedCurve, losses: list[dict[str, Any]], predictions: list[dict[str, Any]]
+    curve: PlannedCurve,
+    losses: list[dict[str, Any]],
+    predictions: list[dict[str, Any]],
+    modulus: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the rows of the slopes' table that belong to a curve.
 
@@ -25,11 +30,15 @@ def slope_rows(
     curve : PlannedCurve
     losses, predictions : list of dict
         The curve's rows of those tables.
+    modulus : dict or None
+        The row of the curve's `ModulusTask`, if there is one: it predicts the "expert" loss.
     """
     rows = []
     for loss in curve.losses:
         own = loss == curve.losses[0]
-        rows += _rows(curve, loss, losses, "value", curve.paper_slope if own else None, predictions)
+        paper = curve.paper_slope if own else None
+        rate = _rate(curve, modulus) if loss == "expert" else None
+        rows += _rows(curve, loss, losses, "value", paper, predictions, rate)
     if curve.start == "near-truth":
         rows += _rows(curve, curve.losses[0], losses, "start_value", None, [])
     return rows
@@ -42,6 +51,7 @@ def _rows(
     column: str,
     paper_slope: float | None,
     predictions: list[dict[str, Any]],
+    rate: float | None = None,
 ) -> list[dict[str, Any]]:
     entries = [entry for entry in losses if entry["loss"] == loss]
     by_size: dict[int, list[float]] = {}
@@ -68,11 +78,20 @@ def _rows(
                 "ci_low": slope.low,
                 "ci_high": slope.high,
                 "paper_slope": paper_slope,
-                "predicted_slope": _predicted_slope(loss, sizes, predictions),
+                "predicted_slope": _predicted_slope(loss, sizes, predictions)
+                if rate is None
+                else rate,
                 **counts,
             }
         )
     return rows
+
+
+def _rate(curve: PlannedCurve, modulus: dict[str, Any] | None) -> float | None:
+    if modulus is None or modulus["failed"]:
+        return None
+    slope = predicted_slope(modulus["exponents"], curve.target == "representations")
+    return None if math.isnan(slope) else slope
 
 
 def _predicted_slope(

@@ -109,6 +109,27 @@ def fit_slope(
     return Slope(value, value - half, value + half)
 
 
+def log_interval(
+    losses: Sequence[float], statistic: str, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Return the low end, the value and the high end of a statistic of one size's losses.
+
+    A single replication has no interval: both ends are the value.
+
+    Examples
+    --------
+    >>> log_interval([1.0, 1.0, 1.0], "log-mean")
+    (0.0, 0.0, 0.0)
+    """
+    values = np.asarray(losses, dtype=float)
+    summary, variance = _STATISTICS[statistic]
+    value = summary(values)
+    if len(values) < 2:
+        return value, value, value
+    half = _half_width([variance(values)], [len(values) - 1], level)
+    return value - half, value, value + half
+
+
 def _slope_weights(x: Array) -> Array:
     centred = x - x.mean()
     weights: Array = centred / (centred @ centred)

@@ -137,7 +137,7 @@ class Store:
         for name in wanted:
             path = self.tasks_directory / f"{name}.parquet"
             try:
-                frames.append(pl.read_parquet(path, schema=TASKS))
+                frames.append(_read_task(path))
             except (pl.exceptions.PolarsError, OSError) as error:
                 raise StoreError(
                     f"{path} must be a stored task; got {' '.join(str(error).split())[:80]!r}. "
@@ -200,6 +200,11 @@ class Store:
             f"{wanted.preset!r}; got {str(self.directory)!r}, which holds it with {what}. "
             "Give another folder with --out, or start over with --fresh."
         )
+
+
+def _read_task(path: Path) -> pl.DataFrame:
+    """Return a task's row; columns that an earlier version did not have are null."""
+    return pl.read_parquet(path, schema=TASKS, missing_columns="insert")
 
 
 def parquet_bytes(frame: pl.DataFrame) -> bytes:

@@ -59,6 +59,32 @@ class Each:
             yield [bad]
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A non-empty list, each item of which obeys a rule; unlike in `Each`, items may repeat."""
+
+    item: Constraint
+
+    @property
+    def rule(self) -> str:
+        """Return the rule in words."""
+        return f"a non-empty list, each {self.item.rule}"
+
+    def accepts(self, value: object) -> bool:
+        """Return whether the value is such a list."""
+        return (
+            isinstance(value, (list, tuple))
+            and len(value) > 0
+            and all(self.item.accepts(item) for item in value)
+        )
+
+    def bad_values(self) -> Iterator[object]:
+        """Yield values that must be refused."""
+        yield from ([], None, 1)
+        for bad in self.item.bad_values():
+            yield [bad]
+
+
 def item(rule: Constraint, remedy: str) -> Mapping[str, Any]:
     """Return the metadata of a dataclass field that holds a value obeying the rule."""
     return {"rule": rule, "remedy": remedy}
@@ -163,7 +189,7 @@ def _read(metadata: Mapping[str, Any], value: object, source: str, path: str) ->
 def _normal(rule: Constraint, value: object) -> object:
     """Return lists as tuples and numbers as floats, so that 1 and 1.0 are one study."""
     if isinstance(value, list):
-        inner = rule.item if isinstance(rule, Each) else rule
+        inner = rule.item if isinstance(rule, (Each, Listed)) else rule
         return tuple(_normal(inner, entry) for entry in value)
     if isinstance(rule, Interval) and rule.kind == "number" and isinstance(value, int):
         return float(value)

@@ -15,6 +15,7 @@ from typing import Any
 from sigmoe._base.constraints import Choice, Interval
 from sigmoe._base.errors import invalid
 from sigmoe.lab._strict import Each, Text, as_table, item, named, table, tables
+from sigmoe.lab._study_inputs import Approximation, Modulus, Nodes, Truths
 
 #: Losses that a curve may ask for. "expert" is the part of the experts' parameters alone, and
 #: "function" is ||f_hat - f_target|| in L2(mu).
@@ -23,19 +24,6 @@ LOSSES = ("L1", "L2", "L3", "L4", "L5", "softmax", "expert", "function")
 _COUNT = Interval("integer", 1)
 _LABEL = "Give it a short name."
 _SIZES = "List sample sizes, smallest first."
-
-
-@dataclass(frozen=True)
-class Truths:
-    """Dimensions of the truths that are drawn (Appendix E of the paper)."""
-
-    dim: int = field(metadata=item(_COUNT, "Give the input dimension d."))
-    n_true: tuple[int, ...] = field(
-        metadata=item(Each(_COUNT), "List numbers of true atoms, such as [8].")
-    )
-    n_sparse: int = field(
-        default=2, metadata=item(_COUNT, "Give the number of zero gates in the sparse regime.")
-    )
 
 
 @dataclass(frozen=True)
@@ -48,7 +36,8 @@ class Protocol:
 
     optimiser: str = field(
         metadata=item(
-            Choice(("levenberg-marquardt", "adam")), "Choose least squares or first-order steps."
+            Choice(("levenberg-marquardt", "adam", "minpack")),
+            "Choose least squares, first-order steps, or MINPACK for samples at nodes.",
         )
     )
     start_noise: float = field(
@@ -95,7 +84,9 @@ class Curve:
         metadata=item(Each(Choice(LOSSES)), "List losses, the curve's own first.")
     )
     reading: str = field(
-        metadata=item(Choice(("own-data", "softmax-data")), "Say whose data are fitted.")
+        metadata=item(
+            Choice(("own-data", "softmax-data", "sigmoid-data")), "Say whose data are fitted."
+        )
     )
     regime: str = field(
         metadata=item(Choice(("dense", "sparse")), "Say how the truth's gates are drawn.")
@@ -117,7 +108,7 @@ class Curve:
     @property
     def truth_gate(self) -> str:
         """Return the gate of the model that the data come from."""
-        return "softmax" if self.reading == "softmax-data" else self.gate
+        return self.gate if self.reading == "own-data" else self.reading.removesuffix("-data")
 
 
 @dataclass(frozen=True)
@@ -150,29 +141,24 @@ class Run:
         default=1,
         metadata=item(_COUNT, "Give the number of random starts, the best of which counts."),
     )
-
-
-@dataclass(frozen=True)
-class Approximation:
-    """Effort spent on best approximations, for curves whose target they are."""
-
-    n_starts: int = field(default=8, metadata=item(_COUNT, "Give the number of starts."))
-    n_points: int = field(
-        default=2**14,
-        metadata=item(_COUNT, "Give the number of points that stand for the population."),
-    )
-    max_iterations: int = field(
-        default=200, metadata=item(_COUNT, "Cap the iterations of one start's fits.")
+    panels: tuple[str, ...] | None = field(
+        default=None, metadata=item(Each(Text()), "Name panels, or leave it out for all of them.")
     )
 
 
 @dataclass(frozen=True)
 class Preset:
-    """How large a study is: its runs, and truths of other dimensions where it says so."""
+    """How large a study is: its runs, and what it has of its own instead of the study's."""
 
     runs: tuple[Run, ...] = field(metadata=tables(Run))
     truths: Truths | None = field(default=None, metadata=table(Truths))
     approximation: Approximation | None = field(default=None, metadata=table(Approximation))
+    nodes: Nodes | None = field(default=None, metadata=table(Nodes))
+    modulus: Modulus | None = field(default=None, metadata=table(Modulus))
+    protocols: tuple[tuple[str, Protocol], ...] | None = field(
+        default=None, metadata=named(Protocol)
+    )
+    panels: tuple[Panel, ...] | None = field(default=None, metadata=tables(Panel))
 
 
 @dataclass(frozen=True)
@@ -227,6 +213,16 @@ class ResolvedStudy:
     def truths(self) -> Truths:
         """Return the dimensions of the truths, the preset's own where it has them."""
         return self.size.truths or self.study.truths
+
+    @property
+    def protocols(self) -> dict[str, Protocol]:
+        """Return the protocols by name, the preset's own where it has them."""
+        return dict(self.size.protocols or self.study.protocols)
+
+    @property
+    def panels(self) -> tuple[Panel, ...]:
+        """Return the panels, the preset's own where it has them."""
+        return self.size.panels or self.study.panels
 
     @property
     def approximation(self) -> Approximation:

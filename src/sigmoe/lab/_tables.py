@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from sigmoe.lab._panels import Panel
+from sigmoe.lab._samples import CELL_SCHEMA, cell_columns
 from sigmoe.lab._schemas import SLOPES
 from sigmoe.lab._view import Curve, Point, Slope
 
@@ -156,7 +157,12 @@ def slope_rows(panels: Iterable[Panel]) -> list[tuple[Curve, Slope]]:
 
 
 def slope_table(panels: Iterable[Panel]) -> pl.DataFrame:
-    """Return the slopes behind the picture of a table, one row a cell, reading and protocol."""
+    """Return a table as it was measured, one row a cell, reading and protocol.
+
+    Beside the slope of the mean loss: the slopes of the median loss and of its two parts, that of
+    the over-fitted true atom and that of the others, and the samples that errors of 0.1 and 0.03
+    need; see `sigmoe.lab._samples`.
+    """
     names = ("figure", "panel", "curve", "reading", "protocol", "start", "n_fitted", "loss")
     rows = [
         {name: getattr(curve, name) for name in names}
@@ -171,6 +177,8 @@ def slope_table(panels: Iterable[Panel]) -> pl.DataFrame:
             "fits": slope.fits,
             "failed": slope.failed,
         }
+        | cell_columns(curve)
         for curve, slope in slope_rows(panels)
     ]
-    return pl.DataFrame(rows, schema={name: SLOPES[name] for name in _SLOPE_COLUMNS})
+    schema = {name: SLOPES[name] for name in _SLOPE_COLUMNS}
+    return pl.DataFrame(rows, schema=schema | dict(CELL_SCHEMA))

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from sigmoe.lab._study import content_hash
+from sigmoe.lab._study_inputs import Atom, Modulus, Nodes
 from sigmoe.moe import Architecture
 
 #: Raised by hand when a change to the code changes the numbers of a task that was stored before.
@@ -21,7 +22,10 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class TruthSpec:
-    """A truth to be drawn: once from the study's seed, whatever n and the replication."""
+    """A truth to be drawn: once from the study's seed, whatever n and the replication.
+
+    With ``atoms`` it is given, and the seed is that of samples and starts alone.
+    """
 
     gate: str
     score: str
@@ -31,6 +35,7 @@ class TruthSpec:
     regime: str
     n_sparse: int
     seed: int
+    atoms: tuple[Atom, ...] = ()
 
     def architecture(self) -> Architecture:
         """Return the architecture of the truth."""
@@ -41,6 +46,8 @@ class TruthSpec:
         data = dataclasses.asdict(self)
         if self.regime == "dense":
             del data["n_sparse"]
+        if not self.atoms:
+            del data["atoms"]
         return data
 
 
@@ -97,8 +104,17 @@ class FirstOrder:
 
 
 @dataclass(frozen=True)
+class Minpack:
+    """Settings of MINPACK's least squares, for samples at nodes."""
+
+    max_evaluations: int
+    tolerance: float
+    name: Literal["minpack"] = "minpack"
+
+
+@dataclass(frozen=True)
 class FitTask:
-    """One fit of one model to one sample."""
+    """One fit of one model to one sample, at quadrature nodes where there are ``nodes``."""
 
     truth: TruthSpec
     model: Model
@@ -106,14 +122,15 @@ class FitTask:
     replication: int
     noise_variance: float
     start: Start
-    optimiser: LeastSquares | FirstOrder
+    optimiser: LeastSquares | FirstOrder | Minpack
     protocol: str = dataclasses.field(compare=False)  # a label; not part of the identity
+    nodes: Nodes | None = None
 
     kind = "fit"
 
     def identity(self) -> dict[str, Any]:
         """Return everything that determines the numbers of this task."""
-        return {
+        data = {
             "schema": SCHEMA_VERSION,
             "kind": self.kind,
             "truth": self.truth.as_dict(),
@@ -124,6 +141,9 @@ class FitTask:
             "start": dataclasses.asdict(self.start),
             "optimiser": dataclasses.asdict(self.optimiser),
         }
+        if self.nodes is not None:
+            data["nodes"] = dataclasses.asdict(self.nodes)
+        return data
 
     @cached_property
     def task_id(self) -> str:
@@ -168,4 +188,34 @@ class ProjectTask:
         return content_hash(self.identity())
 
 
-AnyTask = FitTask | ProjectTask
+@dataclass(frozen=True)
+class ModulusTask:
+    """The local modulus of the experts' parameters, where the fits of a model start."""
+
+    truth: TruthSpec
+    model: Model
+    half_width: float
+    effort: Modulus
+    noise_variance: float = dataclasses.field(compare=False)  # a label; the modulus has none
+
+    kind = "modulus"
+    requires: tuple[str, ...] = dataclasses.field(default=(), init=False)
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything that determines the numbers of this task."""
+        return {
+            "schema": SCHEMA_VERSION,
+            "kind": self.kind,
+            "truth": self.truth.as_dict(),
+            "model": dataclasses.asdict(self.model),
+            "half_width": self.half_width,
+            "effort": dataclasses.asdict(self.effort),
+        }
+
+    @cached_property
+    def task_id(self) -> str:
+        """Return the hash of the identity."""
+        return content_hash(self.identity())
+
+
+AnyTask = FitTask | ProjectTask | ModulusTask

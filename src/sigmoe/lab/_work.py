@@ -28,8 +28,9 @@ from sigmoe.estimation.starts._draw import projected
 from sigmoe.lab._cost import cost
 from sigmoe.lab._engine import Row, Work
 from sigmoe.lab._measures import architecture_of, flatten, truth_of, unflatten
+from sigmoe.lab._node_work import fit_nodes, modulus_of
 from sigmoe.lab._schemas import TASKS
-from sigmoe.lab._tasks import AnyTask, FirstOrder, FitTask, ProjectTask
+from sigmoe.lab._tasks import AnyTask, FirstOrder, FitTask, LeastSquares, ModulusTask, ProjectTask
 from sigmoe.lab._versions import now, versions
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample
 from sigmoe.theory import project
@@ -39,6 +40,10 @@ def execute(task: AnyTask, required: Mapping[str, Row]) -> Row:
     """Do a task; `required` holds the rows of the tasks that it requires."""
     if isinstance(task, ProjectTask):
         return _project(task)
+    if isinstance(task, ModulusTask):
+        return {**_labels(task), **modulus_of(task)}
+    if task.nodes is not None:
+        return {**_labels(task), **fit_nodes(task, task.nodes)}
     return _fit(task, required)
 
 
@@ -101,6 +106,8 @@ def _estimate(
         return first_order_fit(
             X, y, start, steps=optimiser.steps, learning_rate=optimiser.learning_rate
         )
+    # Studies refuse MINPACK where there are no nodes.
+    assert isinstance(task.optimiser, LeastSquares)
     return fit_least_squares(
         X,
         y,

@@ -48,7 +48,9 @@ def solve(model: LocalModel, starts: Vector, held: NDArray[np.intp], iterations:
     -------
     Found
     """
-    size = model.residual(starts[:1]).size * starts.shape[1]
+    # Random starts may lie outside the box, where a model need not exist.
+    inside = np.clip(starts[:1], model.lower, model.upper)
+    size = model.residual(inside).size * starts.shape[1]
     parts = -(-len(starts) * size // _NUMBERS)
     if parts > 1:
         groups = np.array_split(np.arange(len(starts)), min(parts, len(starts)))
