@@ -14,6 +14,7 @@ from sigmoe.ledger.claims import (
     _figures,
     _identifiability,
     _regression,
+    _table1,
     _uniqueness,
 )
 
@@ -25,6 +26,7 @@ _EVIDENCE = {
     **_bounds.EVIDENCE,
     **_uniqueness.EVIDENCE,
     **_figures.EVIDENCE,
+    **_table1.EVIDENCE,
 }
 
 
