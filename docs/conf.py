@@ -75,3 +75,5 @@ html_theme_options = {
 
 # What a docstring says about parameters is true of the signature; a summary ends with a period.
 numpydoc_validation_checks = {"PR02", "PR03", "PR10", "SS03"}
+# Python writes the docstrings of a named tuple's fields.
+numpydoc_validation_exclude = {r"\.HeadWeights\."}

@@ -140,13 +140,13 @@ def softmax_attention(
 
     Parameters
     ----------
-    query, key, value, attn_mask, is_causal, causal_offset, window
-        As for ``sigmoid_attention``.
-    alibi_slopes, dropout_p, scale, enable_gqa
+    query, key, value
         As for ``sigmoid_attention``.
     bias : "auto", "length", "log-visible", float or Tensor
         Softmax does not see what is the same for a whole row: the names and numbers change
         nothing. A tensor is added to the scores and receives its gradient.
+    attn_mask, is_causal, causal_offset, window, alibi_slopes, dropout_p, scale, enable_gqa
+        As for ``sigmoid_attention``.
 
     Returns
     -------
