@@ -125,12 +125,12 @@ def test_files_that_cannot_be_used_are_refused_before_any_fit(folder: Path) -> N
     (folder / "b" / "c.parquet").unlink()
     with pytest.raises(InputError, match="path must be a Parquet file or a folder that holds some"):
         ParquetBlocks(folder / "b", FEATURES, "y")
-    with pytest.raises(InputError, match=r"path must be a readable Parquet file; got '.*README'"):
+    with pytest.raises(InputError, match="path must be a readable Parquet file; got"):
         ParquetBlocks(folder / "README", FEATURES, "y")
     with pytest.raises(InputError, match="path must be a readable Parquet file"):
         ParquetBlocks(folder / "missing.parquet", FEATURES, "y")
     frame(0, 0).write_parquet(file)
-    with pytest.raises(InputError, match=r"path must be a file with rows; got '.*a.parquet'"):
+    with pytest.raises(InputError, match="path must be a file with rows; got"):
         ParquetBlocks(file, FEATURES, "y")
 
 
