@@ -45,21 +45,21 @@ def table() -> Table:
 
 
 # scikit-learn ships no types, so its classes are Any, here and twice below.
-class Broken(LinearRegression):  # type: ignore[misc]
+class Broken(LinearRegression):  # type: ignore[misc]  # untyped base
     """Raises when it is fitted."""
 
     def fit(self, X: Any, y: Any) -> "Broken":
         raise RuntimeError("singular\nmatrix")
 
 
-class Infinite(LinearRegression):  # type: ignore[misc]
+class Infinite(LinearRegression):  # type: ignore[misc]  # untyped base
     """Predicts what is not finite."""
 
     def predict(self, X: Any) -> Any:
         return np.full(len(X), np.inf)
 
 
-class Unfinished(LinearRegression):  # type: ignore[misc]
+class Unfinished(LinearRegression):  # type: ignore[misc]  # untyped base
     """Warns that it did not converge."""
 
     def fit(self, X: Any, y: Any) -> "Unfinished":

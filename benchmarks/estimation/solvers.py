@@ -180,7 +180,7 @@ def optimistix_lm(data: Data, recorder: Recorder) -> None:
     state = solver.init(with_aux, theta, args, {}, shape, None, tags)
 
     # equinox types its decorator for its own modules only.
-    @equinox.filter_jit  # type: ignore[untyped-decorator]
+    @equinox.filter_jit  # type: ignore[untyped-decorator]  # equinox has no types for it
     def step(theta: object, state: object, args: object) -> tuple[object, ...]:
         theta, state, _ = solver.step(with_aux, theta, args, {}, state, tags)
         return theta, state, objective(theta, args)
@@ -188,7 +188,7 @@ def optimistix_lm(data: Data, recorder: Recorder) -> None:
     # The first call compiles; what it returns is thrown away.
     jax.block_until_ready(jax.tree.leaves(step(theta, state, args)[2]))
     # What the decorated function returns is untyped for the same reason.
-    recorder.first = float(objective(theta, args))  # type: ignore[arg-type]
+    recorder.first = float(objective(theta, args))  # type: ignore[arg-type]  # a jax scalar
     recorder.start()
     while True:
         theta, state, value = step(theta, state, args)

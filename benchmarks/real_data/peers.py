@@ -23,7 +23,7 @@ PATIENCE = 300.0
 
 
 # scikit-learn ships no types, so its bases are Any, here and below.
-class CgmmByBIC(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class CgmmByBIC(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # untyped bases
     """cgmm's softmax mixture of linear experts with Gaussian noise, fitted by EM."""
 
     def __init__(self, most: int = 3, n_init: int = 3, seed: int = 0) -> None:
@@ -58,7 +58,7 @@ def cgmm_bic(fit: Any, n: int, d: int) -> float:
     return float(n_parameters * np.log(n) - 2.0 * n * fit.lower_bound_)
 
 
-class FlexmixByBIC(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class FlexmixByBIC(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # untyped bases
     """flexmix's mixture of linear regressions with a multinomial-logit gate, fitted in R.
 
     ``seconds_`` is the time of the fit inside R, without starting R and reading the rows.

@@ -72,7 +72,7 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
         "right factor must be of 3 rows; got 4. Look at the shapes of both factors.",
     ),
     "gate": (
-        lambda: as_mixture(TWO, X, gate="relu"),  # type: ignore[arg-type]
+        lambda: as_mixture(TWO, X, gate="relu"),  # type: ignore[arg-type]  # bad on purpose
         "gate must be one of 'sigmoid', 'softmax'; got 'relu'. Choose one of these names.",
     ),
 }

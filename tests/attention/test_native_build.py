@@ -10,7 +10,15 @@ import torch
 
 from sigmoe.attention import _native, _native_build
 
-SMALL = 'extern "C" int sigmoe_takes_float16() { return 1; }\n'
+SMALL = """
+extern "C" __attribute__((visibility("default"))) int sigmoe_has_threads() {
+#if defined(_OPENMP)
+  return 1;
+#else
+  return 0;
+#endif
+}
+"""
 
 
 def has_compiler() -> bool:
@@ -71,6 +79,18 @@ def test_without_a_compiler_there_is_no_kernel_and_a_remedy(
     assert not _native.available(torch.zeros(1))
     with pytest.raises(RuntimeError, match="kernel of attention is not built: no C"):
         _native.forward(*(torch.zeros(1, 1, 1, 1) for _ in range(3)), scale=1.0)
+
+
+@needs_compiler
+def test_a_kernel_without_threads_is_told(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = _native_build._compiler()
+    compiler = tmp_path / "compiler"
+    compiler.write_text(f'#!/bin/sh\ncase "$*" in *-fopenmp*) exit 1;; esac\nexec {real} "$@"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    assert _native_build.build().status.endswith(".so, on one thread: there is no OpenMP")
 
 
 @needs_compiler

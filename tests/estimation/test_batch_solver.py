@@ -132,7 +132,7 @@ def test_finished_problems_are_not_evaluated_again() -> None:
         return evaluate(theta, which)
 
     # A method is replaced, which mypy takes for a slip.
-    batch.curvature = watched  # type: ignore[method-assign]
+    batch.curvature = watched  # type: ignore[method-assign]  # to watch it
     start = torch.tensor([[1.0, 1.0, 0.0, 0.0], PROBLEMS[2][1]]).double()
     box = Box(torch.full((2, 4), -INF).double(), torch.full((2, 4), INF).double())
     minimise(batch, start, box, torch.ones(2).double(), single.Settings())

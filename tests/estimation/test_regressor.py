@@ -626,6 +626,7 @@ def test_a_column_given_twice_shares_its_coefficient() -> None:
     assert model.score(X[:, [0, 1, 0]], Y) > 0.98
 
 
+# Small tables, on purpose.
 @pytest.mark.filterwarnings("ignore:.* fewer than the .* free parameters:sigmoe.SigmoeWarning")
 def test_tables_that_say_nothing_give_their_mean() -> None:
     constant = quick().fit(X, np.full(len(X), 0.1))

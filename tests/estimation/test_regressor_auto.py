@@ -26,6 +26,7 @@ CHECKED = [
 ]
 
 
+# Small tables, as in test_regressor.
 @pytest.mark.filterwarnings("ignore:.* fewer than the .* free parameters:sigmoe.SigmoeWarning")
 @parametrize_with_checks(CHECKED)
 def test_the_contract_of_scikit_learn(estimator: Any, check: Callable[[Any], None]) -> None:

@@ -214,6 +214,7 @@ def test_too_many_experts_have_none_and_the_reader_is_told_why() -> None:
     ],
     ids=["twice", "few", "light", "constant-y", "constant-X"],
 )
+# These tables determine nothing, of which the fit warns; the intervals are what is tested.
 @pytest.mark.filterwarnings("ignore:.* fewer than the .* free parameters:sigmoe.SigmoeWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_what_is_not_identified_is_withheld_whatever_the_method(

@@ -55,8 +55,9 @@ def test_nodes_and_ordinary_draws_have_the_same_losses():
     at_nodes = [loss(fit.measure) for fit in node_fits(n, count)]
     drawn = []
     for seed in range(count):
-        sampler = lambda rng, size: rng.uniform(-3.0, 3.0, (size, 1))  # noqa: E731
-        X, y = draw_sample(REGULAR, n, NOISE, seed=seed, sampler=sampler)
+        X, y = draw_sample(
+            REGULAR, n, NOISE, seed=seed, sampler=lambda rng, size: rng.uniform(-3, 3, (size, 1))
+        )
         drawn.append(loss(fit_least_squares(X, y, LINE, 1, REGULAR).measure))
     error = np.hypot(*(np.std(values) / count**0.5 for values in (at_nodes, drawn)))
     assert abs(np.mean(at_nodes) - np.mean(drawn)) < 2.5 * error

@@ -134,7 +134,9 @@ def build() -> Built:
         return Built(None, "not used: SIGMOE_NATIVE=0 is set")
     try:
         file = _library_file()
-        return Built(ctypes.CDLL(str(file)), f"loaded from {file}")
+        library = ctypes.CDLL(str(file))
+        threads = "" if library.sigmoe_has_threads() else ", on one thread: there is no OpenMP"
+        return Built(library, f"loaded from {file}{threads}")
     except _NotBuiltError as error:
         return Built(None, f"not built: {error}")
     except OSError as error:

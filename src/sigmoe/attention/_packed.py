@@ -149,7 +149,7 @@ def jagged_attention(gate: str, query: Any, key: Any, value: Any, options: Optio
         v.values(),
         starts,
         k.offsets(),
-        gate=gate,  # type: ignore[arg-type]
+        gate=gate,  # type: ignore[arg-type]  # a str here, checked by its user
         bias=options.bias,
         is_causal=options.is_causal,
         causal_offset=options.causal_offset,

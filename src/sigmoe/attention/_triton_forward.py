@@ -70,7 +70,7 @@ def attend(
     heads,
     group,
     queries_class,  # noqa: ARG001 - names the shape for the choice of a tile
-    keys_class,  # noqa: ARG001
+    keys_class,  # noqa: ARG001 - likewise
     FORM: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,

@@ -77,7 +77,7 @@ def query_gradients(
     heads,
     group,
     queries_class,  # noqa: ARG001 - names the shape for the choice of a tile
-    keys_class,  # noqa: ARG001
+    keys_class,  # noqa: ARG001 - likewise
     SUM: tl.constexpr,
     FORM: tl.constexpr,
     ROWS: tl.constexpr,

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 
 # threadpoolctl ships no types.
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # no stubs
 
 from sigmoe.lab._store import Store
 

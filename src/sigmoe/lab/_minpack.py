@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.optimize import least_squares
 from torch import Tensor
 
 from sigmoe.estimation import Bounds
@@ -19,13 +16,11 @@ from sigmoe.estimation._bounds import coordinate_limits
 from sigmoe.estimation.inference._jacobian import jacobian
 from sigmoe.moe import MixingMeasure
 from sigmoe.moe._forward import forward
+from sigmoe.theory._boxed import Vector, least_squares_in_box
 from sigmoe.theory._quadrature import Quadrature
 
-_Vector = NDArray[np.float64]
 #: The words of `sigmoe.estimation` for MINPACK's ways to end.
 _STATUS = {0: "iterations", 1: "gradient", 2: "decrease", 3: "step", 4: "decrease"}
-#: Starts are drawn back from the box's faces, where the sine below has no slope, to this share.
-_INSIDE = 1.0 - 1e-6
 
 
 class NodeFit(NamedTuple):
@@ -57,8 +52,7 @@ def fit_at_nodes(
     start : MixingMeasure
         A single measure with one response column.
     bounds : Bounds
-        A finite box, which is folded into the coordinates, x = middle + half sin(z), since MINPACK
-        knows no bounds.
+        A finite box.
     max_evaluations : int
     tolerance : float
         Relative, of objective and step.
@@ -70,43 +64,31 @@ def fit_at_nodes(
     architecture, shape = start.architecture, start.coordinates.shape
     Xt, root = rule.nodes.T.contiguous(), rule.weights.sqrt()
     sides = coordinate_limits(bounds, architecture, start.n_experts)
-    lower, upper = (side.numpy() for side in sides)
-    middle, half = (lower + upper) / 2.0, (upper - lower) / 2.0
 
-    def theta(z: _Vector) -> Tensor:
-        return torch.from_numpy((middle + half * np.sin(z)).reshape(shape))
+    def theta(x: Vector) -> Tensor:
+        return torch.from_numpy(x.reshape(shape))
 
-    def weighted(z: _Vector) -> _Vector:
-        value: _Vector = ((forward(architecture, theta(z), Xt).prediction[0] - y) * root).numpy()
+    def residual(x: Vector) -> Vector:
+        value: Vector = ((forward(architecture, theta(x), Xt).prediction[0] - y) * root).numpy()
         return value
 
-    def residual(z: _Vector) -> _Vector:
-        return weighted(z) / size
-
-    def slopes(z: _Vector) -> _Vector:
-        rows = (jacobian(architecture, theta(z), Xt) * root).transpose(1, 2).flatten(0, 1)
-        value: _Vector = rows.numpy() * (half * np.cos(z) / size)
+    def slopes(x: Vector) -> Vector:
+        rows = (jacobian(architecture, theta(x), Xt) * root).transpose(1, 2).flatten(0, 1)
+        value: Vector = rows.numpy()
         return value
 
-    inner = (start.coordinates.numpy().ravel() - middle) / half
-    z = np.arcsin(np.clip(inner, -_INSIDE, _INSIDE))
-    first = weighted(z)
-    # Residuals of size 1 make the tolerances relative.
-    size = float(np.linalg.norm(first)) or 1.0
-    found = least_squares(
+    found = least_squares_in_box(
         residual,
-        z,
-        jac=slopes,
-        method="lm",
-        ftol=tolerance,
-        xtol=tolerance,
-        gtol=1e-15,
-        max_nfev=max_evaluations,
+        slopes,
+        start.coordinates.numpy().ravel(),
+        *(side.numpy() for side in sides),
+        tolerance=tolerance,
+        evaluations=max_evaluations,
     )
     return NodeFit(
         measure=MixingMeasure.from_coordinates(architecture, theta(found.x)),
-        objective=float(2.0 * found.cost * size**2),
-        start_objective=float(first @ first),
-        evaluations=int(found.nfev),
-        status=_STATUS[int(found.status)],
+        objective=found.norm**2,
+        start_objective=found.start_norm**2,
+        evaluations=found.evaluations,
+        status=_STATUS[found.status],
     )

@@ -156,4 +156,5 @@ def predicted_slope(exponents: list[float], free_size: bool) -> float:
     known = exponents[:1] if free_size else exponents[::3]
     if any(map(math.isnan, known)):
         return math.nan
-    return 0.0 if max(known) == inf else -0.5 / max(known)
+    # As the rate of a block: slopes below 1 are those of a curve that has not settled.
+    return 0.0 if max(known) == inf else -0.5 / max(1.0, *known)

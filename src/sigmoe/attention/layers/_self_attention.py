@@ -227,7 +227,7 @@ class SelfAttention(nn.Module):
         return attention_weights(
             query,
             key,
-            gate=self.settings.gate,  # type: ignore[arg-type]
+            gate=self.settings.gate,  # type: ignore[arg-type]  # a str, checked by Settings
             **self._options(attn_mask, 0),
         )
 

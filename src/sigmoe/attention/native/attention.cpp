@@ -45,4 +45,12 @@ SIGMOE_EXPORT int sigmoe_takes_float16() {
 #endif
 }
 
+SIGMOE_EXPORT int sigmoe_has_threads() {
+#if defined(_OPENMP)
+  return 1;
+#else
+  return 0;
+#endif
+}
+
 SIGMOE_EXPORT int sigmoe_size_of_call() { return int(sizeof(sigmoe::Call)); }

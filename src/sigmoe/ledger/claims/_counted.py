@@ -76,7 +76,7 @@ def written() -> Numbers:
         for fitted in _ATOMS:
             for true in _ATOMS:
                 # The base class's constructor carries no types.
-                with _Written() as mode:  # type: ignore[no-untyped-call]
+                with _Written() as mode:  # type: ignore[no-untyped-call]  # torch's
                     voronoi_loss(draw_truth(shape, fitted, seed=1), draw_truth(shape, true), loss)
                 counts[f"{loss} {fitted} {true}"] = mode.count
     return counts

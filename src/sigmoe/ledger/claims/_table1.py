@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -62,39 +63,20 @@ def predicted(entry: float, numbers: Numbers) -> Reading:
     return Reading("against" if slower else "for", text)
 
 
-def _modulus(
-    gate: str, experts: tuple[str, ...], regime: str, entry: float, correction: bool = False
-) -> Evidence:
-    return Evidence(
-        f"local modulus, {' and '.join(experts)}",
-        "modulus",
-        partial(cells, gate, experts, regime),
-        partial(predicted, entry),
-        correction,
-        deep=True,
-    )
-
-
 def _fits(
     gate: str, experts: tuple[str, ...], regime: str, entry: float, correction: bool = False
 ) -> Evidence:
-    return Evidence(
-        f"local fits, {' and '.join(experts)}",
-        "fits",
-        partial(cells, gate, experts, regime),
-        partial(measured, entry),
-        correction,
-        deep=True,
-    )
+    measure = partial(cells, gate, experts, regime)
+    name, read = f"local fits, {' and '.join(experts)}", partial(measured, entry)
+    return Evidence(name, "fits", measure, read, correction, deep=True)
 
 
 def _both(
     gate: str, experts: tuple[str, ...], regime: str, entry: float, correction: bool = False
 ) -> tuple[Evidence, Evidence]:
-    return (
-        _modulus(gate, experts, regime, entry, correction),
-        _fits(gate, experts, regime, entry, correction),
-    )
+    fits = _fits(gate, experts, regime, entry, correction)
+    name, read = f"local modulus, {' and '.join(experts)}", partial(predicted, entry)
+    return replace(fits, name=name, kind="modulus", read=read), fits
 
 
 _NETWORKS, _POLYNOMIALS = ("ReLU", "GELU"), ("linear", "polynomial")

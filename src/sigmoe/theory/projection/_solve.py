@@ -6,16 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import least_squares
 
+from sigmoe.theory._boxed import least_squares_in_box
 from sigmoe.theory.modulus._model import LocalModel, Vector
 
-#: Tolerances of the solver, relative: residuals are brought to size 1 first.
 _TOLERANCE = 1e-11
-#: Coordinates below this move as if they had this size.
-_SMALLEST = 1e-10
-#: Starts are drawn back from the box's faces, where the sine below has no slope, to this share.
-_INSIDE = 1.0 - 1e-6
 
 
 class Found(NamedTuple):
@@ -31,46 +26,23 @@ def distance(model: LocalModel, x: Vector) -> float:
 
 
 def solve(model: LocalModel, start: Vector, held: int | Sequence[int], evaluations: int) -> Found:
-    """Return the local minimum of the distance with one or more coordinates held, from a start.
-
-    MINPACK's Levenberg-Marquardt walks along the curved valleys near a singular point in a
-    fraction of the steps that bounded methods of SciPy need, but knows no bounds. So the box is
-    folded into the coordinates, x = middle + half sin(z), and z is free.
-    """
+    """Return the local minimum of the distance with one or more coordinates held, from a start."""
     free = ~np.isin(np.arange(len(start)), held)
-    middle = (model.lower[free] + model.upper[free]) / 2.0
-    half = (model.upper[free] - model.lower[free]) / 2.0
-    inner = np.clip((start[free] - middle) / half, -_INSIDE, _INSIDE)
-    z0 = np.arcsin(inner)
-    x = start.copy()
 
-    def full(z: Vector) -> Vector:
-        y = x.copy()
-        y[free] = middle + half * np.sin(z)
-        return y
+    def full(moved: Vector) -> Vector:
+        x = start.copy()
+        x[free] = moved
+        return x
 
-    def residual(z: Vector) -> Vector:
-        return model.residual(full(z)) / size
-
-    def jacobian(z: Vector) -> Vector:
-        chained: Vector = model.jacobian(full(z))[:, free] * (half * np.cos(z) / size)
-        return chained
-
-    # Residuals of size 1 make the tolerances relative, however small the distance.
-    size = distance(model, full(z0))
-    if size == 0.0:
-        return Found(0.0, full(z0))
-    scale = np.where(model.local[free], np.maximum(np.abs(z0), _SMALLEST), 1.0)
-    found = least_squares(
-        residual,
-        z0,
-        jac=jacobian,
-        method="lm",
-        x_scale=scale,
-        ftol=_TOLERANCE,
-        xtol=_TOLERANCE,
-        gtol=1e-15,
-        max_nfev=evaluations,
+    found = least_squares_in_box(
+        lambda moved: model.residual(full(moved)),
+        lambda moved: model.jacobian(full(moved))[:, free],
+        start[free],
+        model.lower[free],
+        model.upper[free],
+        tolerance=_TOLERANCE,
+        evaluations=evaluations,
+        by_size=model.local[free],
     )
     end = full(found.x)
     return Found(distance(model, end), end)
