@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -251,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for case in cases(parsed):
         rows.append(measure(case, parsed.seconds))
         print(line(case, rows[-1]), flush=True)
-    about = machine() | {"threads": torch.get_num_threads(), "kernel": _native.native_status()}
+    about = machine() | {"threads": torch.get_num_threads(), "date": date.today().isoformat()}
     file = parsed.out / ("attention-quick.json" if parsed.quick else "attention.json")
     write_json(file, {"machine": about, "rows": rows})
     print(f"written: {file}")

@@ -3,7 +3,7 @@
 import pytest
 
 from sigmoe._base.errors import InputError
-from sigmoe.attention import SelfAttention
+from sigmoe.attention import FeedForward, SelfAttention
 from sigmoe.attention.layers._settings import CONSTRAINTS
 
 BAD = [
@@ -68,4 +68,21 @@ def test_values_out_of_range(name: str, value: object) -> None:
 def test_settings_that_do_not_fit(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError) as error:
         SelfAttention(8, **settings)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dim": 0}, "dim must be an integer >= 1; got 0. Pass the width of the tokens."),
+        ({"hidden": 2.5}, "hidden must be an integer >= 1; got 2.5. 4 * dim is usual."),
+        (
+            {"layer_scale": -1.0},
+            "layer_scale must be a number > 0; got -1.0. 1e-4 is usual; leave it out for none.",
+        ),
+    ],
+)
+def test_settings_of_the_feed_forward_layer(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        FeedForward(**{"dim": 4, "hidden": 8, **settings})
     assert str(error.value) == message

@@ -44,6 +44,7 @@ class FeedForward(nn.Module):
         self, dim: int, hidden: int, activation: str = "gelu", layer_scale: float | None = None
     ) -> None:
         super().__init__()
+        check("dim", dim, *CONSTRAINTS["dim"])
         check("hidden", hidden, Interval("integer", 1), "4 * dim is usual.")
         if layer_scale is not None:
             check("layer_scale", layer_scale, *CONSTRAINTS["layer_scale"])

@@ -102,6 +102,11 @@ def _traded(score: str, expert: str, loss: str) -> Evidence:
     return _sequence(f"two constant gates trade weight, {expert}", pair, loss, _FACTORS)
 
 
+def _unequal(expert: str) -> Evidence:
+    pair = partial(build.unequal_sizes, "partial", expert)
+    return _sequence(f"unequal shares, {expert}", pair, "L4", _FACTORS)
+
+
 EVIDENCE = {
     "equation-8": (Evidence("derivatives", "algebra", _symbols.equation_eight, facts_support),),
     "definition-1-networks": (
@@ -139,30 +144,14 @@ EVIDENCE = {
     "definition-3-networks": (
         relation("partial-strong", "scaled-relu", generic_fails),
         relation("partial-strong", "scaled-gelu", generic_fails),
-        *(
-            _sequence(
-                f"unequal shares, {expert}",
-                partial(build.unequal_sizes, "partial", expert),
-                "L4",
-                _FACTORS,
-            )
-            for expert in ("scaled-relu", "scaled-gelu")
-        ),
+        *(_unequal(expert) for expert in ("scaled-relu", "scaled-gelu")),
         relation("partial-strong", "gelu", generic_holds, correction=True),
         relation("partial-strong", "tanh", generic_holds, correction=True),
     ),
     "definition-3-polynomials": (
         relation("partial-strong", "polynomial:1", generic_fails),
         relation("partial-strong", "polynomial:2", generic_fails),
-        *(
-            _sequence(
-                f"unequal shares, {expert}",
-                partial(build.unequal_sizes, "partial", expert),
-                "L4",
-                _FACTORS,
-            )
-            for expert in ("linear", "polynomial:2")
-        ),
+        *(_unequal(expert) for expert in ("linear", "polynomial:2")),
     ),
     "definition-4": (
         relation("partial-weak", "scaled-relu", literal_fails),
