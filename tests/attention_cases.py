@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,6 +103,8 @@ CASES = {
     "window-offset": Case(CROSS, {"window": (1, 2), "causal_offset": 3}),
     "window-causal": Case((1, 2, 2, 13, 13, 4, 4), {"window": (3, 2), "is_causal": True}),
     "window-beyond-the-keys": Case((1, 1, 1, 9, 3, 4, 4), {"window": (1, 1)}),
+    "window-without-end": Case(CROSS, {"window": (sys.maxsize, 1)}),
+    "window-without-end-counted": Case(CROSS, {"window": (2, sys.maxsize), "bias": "log-visible"}),
     "alibi": Case(PLAIN, {"alibi_slopes": normal(3)}),
     "alibi-of-each-entry": Case(
         CROSS, {"alibi_slopes": normal(2, 3), "is_causal": True, "causal_offset": 4}

@@ -62,6 +62,16 @@ def test_errors_are_at_most_twice_those_of_the_honest_reference(
         assert error < {"bfloat16": 5e-3, "float16": 2e-3, "float32": 1e-4}[dtype], name
 
 
+def test_a_mask_and_a_bias_are_added_in_float32() -> None:
+    inputs = torch.randn(3, 1, 2, 40, 16).bfloat16()
+    bias = torch.full((2, 1, 1), -8.3).bfloat16()
+    mask = (-3.0 * torch.rand(40, 40)).bfloat16()
+    output = sigmoid_attention(*inputs, bias=bias, attn_mask=mask)
+    whole = bias.double() + mask.double()
+    exact = sigmoid_attention(*(part.double() for part in inputs), bias=whole)
+    assert relative_error(output, exact) < 3e-3
+
+
 def test_the_left_tail_keeps_its_digits() -> None:
     query, key = torch.zeros(1, 1, 1, 2), torch.zeros(1, 1, 1, 2)
     for bias in (-15.0, -40.0, -80.0):

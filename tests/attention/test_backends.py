@@ -1,5 +1,7 @@
 """Which back end does the work of a call."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -29,6 +31,29 @@ def test_the_compiled_kernel_does_sigmoid_attention(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("fields", [{"gate": "softmax"}, {"dropout": 0.5}], ids=str)
 def test_tiles_do_what_the_kernel_does_not(fields: dict[str, object]) -> None:
     assert chosen(**fields) is _backends.BACKENDS.get("tiled")
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("name", [pytest.param("native", marks=needs_kernel), "tiled", "reference"])
+def test_a_mask_gets_a_gradient_only_where_one_is_wanted(
+    name: str, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = _backends.BACKENDS.get(name)
+    found: list[object] = []
+
+    def watch(*inputs: object, **more: object) -> object:
+        found.append(backend.backward(*inputs, **more))
+        return found[-1]
+
+    watched = replace(backend, backward=watch)
+    items = _backends.BACKENDS._items
+    monkeypatch.setattr(_backends.BACKENDS, "_items", {**items, name: watched})
+    query = torch.randn(2, 2, 5, 4, requires_grad=True)
+    mask = torch.randn(5, 5).requires_grad_(wanted)
+    with _backends.forced(name):
+        sigmoid_attention(query, query, query, attn_mask=mask).sum().backward()
+    ((*_, d_added),) = found
+    assert (d_added is not None) == wanted == (mask.grad is not None)
 
 
 def test_tiles_do_all_where_there_is_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:

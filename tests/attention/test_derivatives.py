@@ -6,6 +6,7 @@ from torch import Tensor
 
 from attention_cases import CASES, trainable
 from sigmoe import sigmoid_attention, softmax_attention
+from sigmoe.attention import attention_weights
 
 GATES = {"sigmoid": sigmoid_attention, "softmax": softmax_attention}
 NAMES = [
@@ -38,6 +39,36 @@ def test_second_derivatives_with_dropout() -> None:
 
     assert torch.autograd.gradcheck(call, inputs)
     assert torch.autograd.gradgradcheck(call, inputs)
+
+
+SPOILT = [name for name in CASES if name.startswith("nan-")]
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("name", SPOILT)
+def test_second_derivatives_do_not_see_what_is_hidden(name: str, gate: str) -> None:
+    (query, key, value), options = CASES[name].make()
+    clean = [query, key.nan_to_num(0.0, 0.0, 0.0), value.nan_to_num(0.0, 0.0, 0.0)]
+
+    def seconds(*parts: Tensor) -> tuple[Tensor, ...]:
+        inputs = trainable(*(part.clone() for part in parts))
+        output = GATES[gate](*inputs, **options)
+        firsts = torch.autograd.grad(output.square().sum(), inputs, create_graph=True)
+        return torch.autograd.grad(sum(part.square().sum() for part in firsts), inputs)
+
+    torch.testing.assert_close(seconds(query, key, value), seconds(*clean))
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("name", SPOILT)
+def test_gradients_of_weights_do_not_see_what_is_hidden(name: str, gate: str) -> None:
+    (query, key, _), options = CASES[name].make()
+    found = []
+    for part in (key, key.nan_to_num(0.0, 0.0, 0.0)):
+        inputs = trainable(query.clone(), part.clone())
+        weights = attention_weights(*inputs, gate=gate, **options)
+        found.append(torch.autograd.grad(weights.square().sum(), inputs))
+    torch.testing.assert_close(*found)
 
 
 def test_a_second_derivative_of_nothing_is_zero() -> None:
@@ -75,6 +106,20 @@ def test_gradients_of_each_sample_by_vmap() -> None:
     for k in range(2):
         expected = torch.func.grad(loss)(bias, query[k], key[k], value[k])
         torch.testing.assert_close(each[k], expected)
+
+
+def test_dropout_differs_between_mapped_samples() -> None:
+    query, key, value = torch.randn(3, 1, 2, 5, 4, dtype=torch.float64)
+
+    def call(query: Tensor) -> Tensor:
+        return sigmoid_attention(query, key, value, dropout_p=0.5)
+
+    torch.manual_seed(3)
+    first, second = torch.vmap(call, randomness="different")(torch.stack([query, query]))
+    assert not torch.equal(first, second)
+    # Sums over the samples' own keys: nothing else was dropped or grown.
+    sums = torch.vmap(lambda q: call(q).abs().sum(), randomness="different")(query[None])
+    assert 0.0 < float(sums) < 10.0 * float(sigmoid_attention(query, key, value).abs().sum())
 
 
 def test_a_hessian_by_torch_func() -> None:

@@ -119,6 +119,11 @@ BAD_OPTIONS = {
         "attn_mask must be on the device of query, cpu; got device(type='meta'). "
         "Move it: attn_mask.to(query.device).",
     ),
+    "offset-far": (
+        {"causal_offset": 1 << 63},
+        "causal_offset must be between -2**30 and 2**30; got 9223372036854775808. "
+        "It is the position of the first query among the keys.",
+    ),
     "offset": (
         {"causal_offset": 1.5},
         "causal_offset must be an integer; got 1.5. "
@@ -165,6 +170,13 @@ def test_options_that_do_not_fit(function, options: dict[str, object], text: str
         function(Q, K, K, **options)
 
 
+def test_trainable_slopes_are_taken_where_no_gradient_is_wanted() -> None:
+    slopes = torch.ones(4, requires_grad=True)
+    with torch.no_grad():
+        output = sigmoid_attention(Q, K, K, alibi_slopes=slopes)
+    assert torch.equal(output, sigmoid_attention(Q, K, K, alibi_slopes=slopes.detach()))
+
+
 def test_head_counts_that_do_not_divide() -> None:
     text = (
         "key must be of a number of heads that divides that of query, 4; got 3. "
@@ -172,6 +184,21 @@ def test_head_counts_that_do_not_divide() -> None:
     )
     with pytest.raises(InputError, match=line(text)):
         sigmoid_attention(Q, K[:, :3], K[:, :3], enable_gqa=True)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+def test_nested_tensors_that_are_not_taken(layout: torch.layout) -> None:
+    nested = torch.nested.nested_tensor([torch.zeros(3, 2, 4)] * 2, layout=layout)
+    text = (
+        "query must be dense, or jagged for sigmoid_attention and softmax_attention; "
+        f"got 'a nested tensor of layout {layout}'. Pad it: torch.nested.to_padded_tensor(...)."
+    )
+    with pytest.raises(InputError, match=line(text)):
+        attention_weights(nested, nested)
+    if layout == torch.strided:
+        with pytest.raises(InputError, match=line(text)):
+            sigmoid_attention(nested, nested, nested)
 
 
 def test_an_unknown_gate() -> None:
@@ -208,6 +235,26 @@ BAD_LENGTHS = {
 def test_lengths_that_do_not_fit(starts: tuple[Tensor, ...], text: str) -> None:
     with pytest.raises(InputError, match=line(text)):
         packed_attention(PACKED, PACKED, PACKED, *starts)
+
+
+def test_packed_keys_have_a_value_each() -> None:
+    text = "value must be as long as key, 5; got 4. Give one value for each key."
+    with pytest.raises(InputError, match=line(text)):
+        packed_attention(PACKED, PACKED, PACKED[:4], torch.tensor([0, 5]))
+
+
+def jagged(*lengths: int) -> Tensor:
+    parts = [torch.zeros(n, 2, 4) for n in lengths]
+    return torch.nested.nested_tensor(parts, layout=torch.jagged).transpose(1, 2)
+
+
+def test_jagged_tensors_whose_lengths_do_not_fit() -> None:
+    text = "value must be of the lengths of key, [2, 3]; got [3, 2]. Give one value for each key."
+    with pytest.raises(InputError, match=line(text)):
+        sigmoid_attention(jagged(2, 3), jagged(2, 3), jagged(3, 2))
+    text = "key must be of as many sequences as query, 2; got 1. Use length 0 for empty ones."
+    with pytest.raises(InputError, match=line(text)):
+        sigmoid_attention(jagged(2, 3), jagged(5), jagged(5))
 
 
 def test_packed_sequences_have_three_axes() -> None:

@@ -148,6 +148,27 @@ def test_our_own_layer_is_read_with_its_heads_and_its_gate(gate: str) -> None:
     torch.testing.assert_close(mixture.output(5), layer(X)[0, 5].detach(), rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"causal": True},
+        {"window": (2, 1), "bias": -1.5},
+        {"causal": True, "alibi": True, "bias": "learned", "length": 4},
+    ],
+    ids=["causal", "window", "alibi"],
+)
+def test_our_own_layer_brings_its_options(settings: dict[str, Any]) -> None:
+    layer = SelfAttention(12, 4, **settings).double()
+    X = torch.randn(1, 9, 12, dtype=torch.float64)
+    mask = torch.arange(9) != 3
+    mixture = as_mixture(layer, X[0], attn_mask=mask)
+    whole = layer(X, mask)[0].detach()
+    torch.testing.assert_close(rows(mixture), whole, rtol=1e-11, atol=1e-12)
+    # What is passed counts.
+    other = as_mixture(layer, X[0], bias=2.0, is_causal=False, window=(8, 8))
+    assert bool((other.gates(4) > 0).all())
+
+
 def test_a_layer_that_does_more_is_refused() -> None:
     layer = SelfAttention(16, 4, qk_norm=True, rotary=10000.0)
     text = (

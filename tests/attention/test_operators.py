@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from attention_cases import CASES, trainable
 from sigmoe import sigmoid_attention, softmax_attention
-from sigmoe.attention import _backends
+from sigmoe.attention import _backends, packed_attention
 from sigmoe.attention._arguments import Arguments, Options
 
 DEFAULTS = {
@@ -51,7 +51,7 @@ def test_opcheck(name: str, more: dict[str, object]) -> None:
     inputs = operator_inputs(name, **more)
     torch.library.opcheck(torch.ops.sigmoe.attention, inputs)
     gradient = torch.ones_like(torch.ops.sigmoe.attention(*inputs)).requires_grad_()
-    torch.library.opcheck(torch.ops.sigmoe.attention_backward, (gradient, *inputs))
+    torch.library.opcheck(torch.ops.sigmoe.attention_backward, (gradient, *inputs, True))
 
 
 @pytest.mark.parametrize("function", [sigmoid_attention, softmax_attention])
@@ -113,6 +113,25 @@ def test_exports_with_a_dynamic_length() -> None:
     torch.testing.assert_close(program.module()(longer, key), layer(longer, key))
 
 
+def test_exports_with_an_offset_that_is_traced() -> None:
+    class Decoder(torch.nn.Module):
+        def forward(self, query: Tensor, key: Tensor) -> Tensor:
+            offset = key.shape[2] - query.shape[2]
+            return sigmoid_attention(query, key, key, is_causal=True, causal_offset=offset)
+
+    query, key = torch.randn(1, 2, 5, 4), torch.randn(1, 2, 7, 4)
+    shapes = tuple({2: torch.export.Dim(name, min=2, max=4096)} for name in ("queries", "keys"))
+    program = torch.export.export(Decoder(), (query, key), dynamic_shapes=shapes, strict=False)
+    longer = torch.randn(1, 2, 19, 4)
+    torch.testing.assert_close(program.module()(query, longer), Decoder()(query, longer))
+
+
+def test_shapes_without_memory() -> None:
+    query = torch.zeros(2, 3, 5, 4, device="meta")
+    for function in (sigmoid_attention, softmax_attention):
+        assert function(query, query, query[..., :2], window=(1, 0)).shape == (2, 3, 5, 2)
+
+
 def test_a_checkpoint_gives_the_same_gradients_with_dropout() -> None:
     query, key, value = torch.randn(3, 1, 2, 5, 4)
     inputs = trainable(query, key, value)
@@ -141,6 +160,17 @@ def test_autocast_works_in_its_dtype_and_returns_it(function, dtype: torch.dtype
     assert query.grad.dtype == torch.float32
 
 
+def test_autocast_brings_inputs_to_one_dtype() -> None:
+    # As after a norm of queries and keys, which autocast keeps in float32.
+    query, key, value = torch.randn(3, 2, 3, 7, 8)
+    value = value.bfloat16()
+    packed = [part[0].transpose(0, 1) for part in (query, key, value)]
+    with torch.autocast("cpu", torch.bfloat16):
+        for function in (sigmoid_attention, softmax_attention):
+            assert function(query, key, value).dtype == torch.bfloat16
+        assert packed_attention(*packed, torch.tensor([0, 7])).dtype == torch.bfloat16
+
+
 def test_autocast_leaves_float64_alone() -> None:
     query, key, value = torch.randn(3, 1, 1, 9, 8, dtype=torch.float64)
     expected = sigmoid_attention(query, key, value)
@@ -154,10 +184,10 @@ def test_autocast_does_not_reach_into_the_operators(backend: str) -> None:
     settings = operator_inputs("plain")[3:]
     with _backends.forced(backend):
         expected = torch.ops.sigmoe.attention(*inputs, *settings)
-        gradients = torch.ops.sigmoe.attention_backward(expected, *inputs, *settings)
+        gradients = torch.ops.sigmoe.attention_backward(expected, *inputs, *settings, False)
         with torch.autocast("cpu", torch.bfloat16):
             output = torch.ops.sigmoe.attention(*inputs, *settings)
-            again = torch.ops.sigmoe.attention_backward(expected, *inputs, *settings)
+            again = torch.ops.sigmoe.attention_backward(expected, *inputs, *settings, False)
     for a, b in zip((output, *again), (expected, *gradients), strict=True):
         assert torch.equal(a, b)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sigmoe import sigmoid_attention, softmax_attention
-from sigmoe.attention import packed_attention
+from sigmoe.attention import _packed, packed_attention
 
 GATES = {"sigmoid": sigmoid_attention, "softmax": softmax_attention}
 STARTS_Q = torch.tensor([0, 3, 3, 9, 10])
@@ -50,6 +50,28 @@ def test_packed_sequences_are_worked_on_one_by_one(gate: str, options: dict[str,
         torch.testing.assert_close(a, b)
 
 
+def test_sequences_of_one_length_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(4)
+    qkv = [packed(14, 4, 4), packed(18, 2, 4), packed(18, 2, 3)]
+    starts = (torch.tensor([0, 2, 5, 7, 10, 14]), torch.tensor([0, 5, 6, 11, 12, 18]))
+    options = {"enable_gqa": True, "is_causal": True, "causal_offset": "end"}
+    expected = one_by_one("sigmoid", qkv, starts, **options)
+    shapes: list[torch.Size] = []
+    alone = _packed.attend
+
+    def watch(gate: str, query: Tensor, *others: Any) -> Tensor:
+        shapes.append(query.shape[::2])
+        return alone(gate, query, *others)
+
+    monkeypatch.setattr(_packed, "attend", watch)
+    output = packed_attention(*qkv, *starts, **options)
+    assert shapes == [(2, 2), (2, 3), (1, 4)]
+    torch.testing.assert_close(output, expected)
+    found = torch.autograd.grad(output.square().sum(), qkv)
+    for a, b in zip(found, torch.autograd.grad(expected.square().sum(), qkv), strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_no_sequences() -> None:
     nothing = torch.zeros(0, 2, 4)
     assert packed_attention(nothing, nothing, nothing, torch.tensor([0])).shape == (0, 2, 4)
@@ -85,6 +107,30 @@ def test_jagged_tensors_are_packed_sequences(gate: str) -> None:
         torch.testing.assert_close(row, alone.transpose(0, 1))
     output.values().sum().backward()
     assert bool((nested.grad.values() != 0).any())
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_jagged_tensors_may_have_holes(gate: str) -> None:
+    torch.manual_seed(2)
+    padded = torch.randn(2, 6, 2, 4, dtype=torch.float64, requires_grad=True)
+    starts, lengths = (1, 0), (3, 5)
+    # A view of the padded batch: what lies between the sequences stays in its memory.
+    nested = torch.nested.narrow(
+        padded, 1, torch.tensor(starts), torch.tensor(lengths), layout=torch.jagged
+    ).transpose(1, 2)
+    output = GATES[gate](nested, nested, nested, is_causal=True)
+    assert (output + nested).shape == nested.shape
+    rows = output.transpose(1, 2).unbind()
+    alone = []
+    for b, (start, n) in enumerate(zip(starts, lengths, strict=True)):
+        part = padded[b, start : start + n].transpose(0, 1)
+        alone.append(GATES[gate](part, part, part, is_causal=True).transpose(0, 1))
+    torch.testing.assert_close(rows, tuple(alone))
+    found, expected = (
+        torch.autograd.grad(sum(row.square().sum() for row in some), padded)[0]
+        for some in (rows, alone)
+    )
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("gate", GATES)

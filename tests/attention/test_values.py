@@ -104,7 +104,10 @@ def test_zero_lengths_give_empty_outputs(gate: str, sizes: tuple[int, ...]) -> N
     assert output.shape == sizes
     output.sum().backward()
     assert torch.equal(key.grad, torch.zeros_like(key))
-    assert attention_weights(query, key, gate=gate).shape == (*sizes[:3], 5)
+    weights = attention_weights(query, key, gate=gate)
+    assert weights.shape == (*sizes[:3], 5)
+    (gradient,) = torch.autograd.grad(weights.sum(), key)
+    assert torch.equal(gradient, torch.zeros_like(key))
 
 
 @pytest.mark.parametrize("gate", GATES)

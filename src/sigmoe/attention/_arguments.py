@@ -10,8 +10,11 @@ from torch import Tensor
 
 from sigmoe.attention import _inputs
 from sigmoe.attention._bias import Bias, Visible, schedule_bias, split_bias
-from sigmoe.attention._rules import band
+from sigmoe.attention._rules import band, work_dtype
 from sigmoe.attention._visibility import shown_by
+
+#: What autocast changes: float64 stays.
+AUTOCAST_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,9 @@ class Arguments:
         InputError
             For inputs that do not fit each other, naming what to change.
         """
+        query, key, value = (as_autocast_wants(part) for part in (query, key, value))
         _inputs.check_tensors(query, key, value)
         _inputs.check_shapes(query, key, value, options.enable_gqa)
-        query, key, value = (_as_autocast_wants(part) for part in (query, key, value))
         n_keys = key.shape[-2]
         scale = _inputs.check_scale(options.scale, query.shape[-1])
         dropout = _inputs.check_dropout(options.dropout_p)
@@ -86,7 +89,7 @@ class Arguments:
             rest = _inputs.check_bias(rest, query, n_keys)
         visible, added = _split_mask(mask)
         if rest is not None:
-            added = rest if added is None else added + rest
+            added = rest if added is None else _sum(added, rest, work_dtype(query.dtype))
         return cls(
             query=_inputs.one_batch(query),
             key=_inputs.one_batch(key),
@@ -113,10 +116,17 @@ def _split_mask(mask: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
     return None, mask
 
 
-def _as_autocast_wants(part: Tensor) -> Tensor:
-    """Return the tensor in the dtype of autocast, where it is on, as torch's attention does."""
+def _sum(mask: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return what both add to the scores, not rounded to a half precision that both may have."""
+    return mask.to(torch.promote_types(mask.dtype, dtype)) + bias
+
+
+def as_autocast_wants(part: Any) -> Any:
+    """Return a tensor in the dtype of autocast, where it is on, as torch's attention does."""
+    if not isinstance(part, Tensor) or part.dtype not in AUTOCAST_DTYPES:
+        return part
     kind = part.device.type
-    if part.dtype == torch.float64 or not torch.is_autocast_enabled(kind):
+    if kind == "meta" or not torch.is_autocast_enabled(kind):
         return part
     return part.to(torch.get_autocast_dtype(kind))
 

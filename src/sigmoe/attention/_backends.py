@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 from torch import Tensor
 
@@ -15,9 +15,23 @@ from sigmoe.attention._native_call import Terms
 from sigmoe.attention._rules import Rules
 
 Forward = Callable[[Tensor, Tensor, Tensor, Rules], Tensor]
-Backward = Callable[
-    [Tensor, Tensor, Tensor, Tensor, Rules], tuple[Tensor, Tensor, Tensor, Tensor | None]
-]
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor | None]
+
+
+class Backward(Protocol):
+    """A backward pass; ``with_added`` says whether the gradient of ``rules.added`` is wanted."""
+
+    def __call__(
+        self,
+        gradient: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        rules: Rules,
+        *,
+        with_added: bool = True,
+    ) -> Gradients:
+        """Return the gradients of query, key, value and, if wanted, ``rules.added``."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +43,8 @@ class Backend:
     forward : callable
         Takes query, key, value and rules; see ``_reference.forward``.
     backward : callable
-        Takes the output's gradient, query, key, value and rules; see ``_reference.backward``.
+        Takes the output's gradient, query, key, value, rules and ``with_added``; see
+        ``_reference.backward``.
     accepts : callable
         Takes query, key, value and rules, and tells by device, dtype, shape and rules whether this
         back end can do the call.
@@ -62,9 +77,16 @@ def _native_forward(query: Tensor, key: Tensor, value: Tensor, rules: Rules) -> 
 
 
 def _native_backward(
-    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, rules: Rules
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    return _native.backward(gradient, query, key, value, **_native_terms(rules))
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    rules: Rules,
+    *,
+    with_added: bool = True,
+) -> Gradients:
+    terms = _native_terms(rules)
+    return _native.backward(gradient, query, key, value, with_added=with_added, **terms)
 
 
 #: The back ends, the preferred ones first: a call goes to the first that accepts it.

@@ -37,18 +37,20 @@ def _kept_inputs(ctx: Any) -> list[Any]:
 def _first(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     query, key, value, added, *others = _kept_inputs(ctx)
     apply: Any = AttentionBackward.apply
-    *gradients, d_added = apply(gradient, query, key, value, added, *others)
-    return *gradients, d_added if added is not None else None, *[None] * _N_OTHERS
+    with_added = added is not None and ctx.needs_input_grad[3]
+    *gradients, d_added = apply(gradient, query, key, value, added, *others, with_added)
+    return *gradients, d_added if with_added else None, *[None] * _N_OTHERS
 
 
 def _second(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-    gradient, query, key, value, added, *others = _kept_inputs(ctx)
+    gradient, query, key, value, added, *others, with_added = _kept_inputs(ctx)
     primals = [part for part in (gradient, query, key, value, added) if part is not None]
 
     def again(*inputs: Tensor) -> tuple[Tensor, ...]:
         d_out, q, k, v, *rest = inputs
         rules = rules_of(k.shape[2], rest[0] if rest else None, *others)
-        results = _reference.backward(d_out, q, k, v, hide_minus_infinity(rules))
+        rules = hide_minus_infinity(rules)
+        results = _reference.backward(d_out, q, k, v, rules, with_added=with_added)
         return tuple(part for part in results if part is not None)
 
     found: tuple[Tensor, ...]
@@ -58,7 +60,7 @@ def _second(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         vjp: Any = torch.func.vjp
         results, pull_back = vjp(again, *primals)
         found = pull_back(gradients[: len(results)])
-    return *found, *[None] * (5 + _N_OTHERS - len(found))
+    return *found, *[None] * (6 + _N_OTHERS - len(found))
 
 
 class Attention(torch.autograd.Function):

@@ -135,8 +135,9 @@ def softmax_attention(
     """Return softmax attention, eq. (1), with all options of ``sigmoid_attention``.
 
     Without mask, bias tensor, window, slopes and dropout the work is done by
-    ``torch.nn.functional.scaled_dot_product_attention``, float64 excepted, where that function has
-    no second derivative; else by tiles of our own, which need O(L + S) memory.
+    ``torch.nn.functional.scaled_dot_product_attention``, float64 excepted; else by tiles of our
+    own, which need O(L + S) memory. The former's fused kernels have no second derivative: pass
+    float64, or call inside ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)``.
 
     Parameters
     ----------
@@ -245,7 +246,8 @@ def attention_weights(
     call = Arguments.checked(gate, query, key, key, options)
     shape = (*call.batch_shape, *call.query.shape[1:3], call.key.shape[2])
     if call.query.numel() == 0 or call.key.numel() == 0:
-        return query.new_zeros(shape)
+        # Empty, and a function of both: their gradients are zeros.
+        return (call.query.sum() + call.key.sum()).expand(shape)
     rules = hide_minus_infinity(rules_of(call.key.shape[2], *call.settings))
     return _reference.final_weights(call.query, call.key, rules).reshape(shape)
 

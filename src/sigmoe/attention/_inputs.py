@@ -13,6 +13,9 @@ from sigmoe._base.errors import invalid
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
+#: Offsets up to here leave distances in the 32 bits of the CPU kernel. No sequence is as long.
+_FARTHEST = 1 << 30
+
 
 def is_finite_number(value: object) -> TypeGuard[float]:
     """Return whether a value is a real number, finite and no boolean."""
@@ -28,6 +31,10 @@ def check_tensors(query: object, key: object, value: object) -> None:
         if not isinstance(part, Tensor):
             rule = "a tensor of shape (batch..., heads, length, head_dim)"
             raise invalid(name, rule, type(part).__name__, "Convert it by torch.as_tensor.")
+        if part.is_nested:
+            rule = "dense, or jagged for sigmoid_attention and softmax_attention"
+            found = f"a nested tensor of layout {part.layout}"
+            raise invalid(name, rule, found, "Pad it: torch.nested.to_padded_tensor(...).")
         if part.dtype not in _DTYPES:
             rule = "of dtype float16, bfloat16, float32 or float64"
             raise invalid(name, rule, part.dtype, f"Convert it: {name}.float().")
@@ -95,10 +102,19 @@ def check_dropout(dropout_p: float) -> float:
 
 def check_offset(causal_offset: object) -> int:
     """Return the position of query 0 among the keys."""
-    if isinstance(causal_offset, bool) or not isinstance(causal_offset, int):
+    if not _is_integer(causal_offset):
         remedy = "Pass S - L to align the last query with the last key."
         raise invalid("causal_offset", "an integer", causal_offset, remedy)
+    # A traced length is no number yet, and the comparison would become a condition on it.
+    if not torch.compiler.is_compiling() and abs(causal_offset) > _FARTHEST:
+        remedy = "It is the position of the first query among the keys."
+        raise invalid("causal_offset", "between -2**30 and 2**30", causal_offset, remedy)
     return causal_offset
+
+
+def _is_integer(value: object) -> TypeGuard[int]:
+    """Return whether a value is an integer, that of a traced length included, and no boolean."""
+    return isinstance(value, int | torch.SymInt) and not isinstance(value, bool)
 
 
 def check_window(window: object) -> tuple[int, int] | None:
@@ -106,13 +122,14 @@ def check_window(window: object) -> tuple[int, int] | None:
     if window is None:
         return None
     if isinstance(window, tuple | list) and len(window) == 2 and all(map(_is_side, window)):
-        return (window[0], window[1])
+        # A side without end, sys.maxsize say, must not overflow when an offset is added.
+        return (min(window[0], 4 * _FARTHEST), min(window[1], 4 * _FARTHEST))
     remedy = "window=(128, 0) shows 128 keys before each query and its own."
     raise invalid("window", "a pair (left, right) of integers >= 0", window, remedy)
 
 
 def _is_side(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return _is_integer(value) and value >= 0
 
 
 def check_slopes(slopes: object, query: Tensor) -> Tensor | None:
@@ -124,7 +141,7 @@ def check_slopes(slopes: object, query: Tensor) -> Tensor | None:
         found = slopes.dtype if isinstance(slopes, Tensor) else type(slopes).__name__
         raise invalid("alibi_slopes", "a floating tensor", found, "Convert it by torch.tensor.")
     _check_device("alibi_slopes", slopes, query)
-    if slopes.requires_grad:
+    if slopes.requires_grad and torch.is_grad_enabled():
         remedy = "Pass -slopes * distance as the bias to train them."
         raise invalid("alibi_slopes", "without gradient", "requires_grad=True", remedy)
     if tuple(slopes.shape) == (heads,):

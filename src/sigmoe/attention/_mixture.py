@@ -20,6 +20,7 @@ from sigmoe.attention._inputs import check_scale
 from sigmoe.attention._mixture_heads import Heads, Layer, read_heads
 from sigmoe.attention._mixture_terms import MixtureTerms
 from sigmoe.attention._operators import rules_of
+from sigmoe.attention.layers import SelfAttention
 from sigmoe.moe import Architecture, MixingMeasure
 
 Gate = Literal["sigmoid", "softmax"]
@@ -33,9 +34,9 @@ def as_mixture(
     X: ArrayLike,
     *,
     gate: Gate | None = None,
-    bias: Bias = "auto",
+    bias: Bias | None = None,
     attn_mask: Tensor | None = None,
-    is_causal: bool = False,
+    is_causal: bool | None = None,
     causal_offset: int = 0,
     window: tuple[int, int] | None = None,
     alibi_slopes: Tensor | None = None,
@@ -59,7 +60,8 @@ def as_mixture(
         That of the layer if it is left out; for weights, "sigmoid".
     bias, attn_mask, is_causal, causal_offset, window, alibi_slopes, scale
         As for ``sigmoid_attention``, without batch axes: tensors broadcast to (heads, L, L), and
-        True in a mask is visible, for ``torch.nn.MultiheadAttention`` too.
+        True in a mask is visible, for ``torch.nn.MultiheadAttention`` too. A ``SelfAttention``
+        brings its own bias, causality, window and slopes where these are left out.
 
     Returns
     -------
@@ -88,18 +90,33 @@ def as_mixture(
     """
     heads, own_gate = read_heads(layer_or_weights)
     inputs = as_inputs(X, heads.query.shape[1]).to(heads.query.device, copy=True)
+    given: dict[str, Any] = {
+        "bias": bias,
+        "is_causal": is_causal,
+        "window": window,
+        "alibi_slopes": alibi_slopes,
+    }
+    own = _own_options(layer_or_weights, attn_mask)
+    chosen = {name: own[name] if value is None else value for name, value in given.items()}
     options = Options(
-        bias=_snapshot(bias),
+        bias=_snapshot(chosen["bias"]),
         attn_mask=_snapshot(attn_mask),
-        is_causal=is_causal,
+        is_causal=chosen["is_causal"],
         causal_offset=causal_offset,
-        window=window,
-        alibi_slopes=alibi_slopes,
+        window=chosen["window"],
+        alibi_slopes=_snapshot(chosen["alibi_slopes"]),
         dropout_p=0.0,
         scale=check_scale(scale, heads.query.shape[2]),
         enable_gqa=False,
     )
     return _assemble(heads, inputs, own_gate if gate is None else gate, options)
+
+
+def _own_options(layer: object, attn_mask: Tensor | None) -> dict[str, Any]:
+    """Return what holds where an option is left out."""
+    if isinstance(layer, SelfAttention):
+        return layer._options(attn_mask, 0)
+    return {"bias": "auto", "is_causal": False, "window": None, "alibi_slopes": None}
 
 
 def _snapshot(part: Any) -> Any:

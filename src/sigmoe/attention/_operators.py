@@ -78,18 +78,24 @@ def attention(
 @torch.library.custom_op(
     "sigmoe::attention_backward",
     mutates_args=(),
-    schema=f"(Tensor gradient, {_INPUTS}, {_OPTIONS}) -> (Tensor, Tensor, Tensor, Tensor)",
+    schema=(
+        f"(Tensor gradient, {_INPUTS}, {_OPTIONS}, bool with_added)"
+        " -> (Tensor, Tensor, Tensor, Tensor)"
+    ),
 )
 def attention_backward(
     gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, added: Tensor | None, *others: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of query, key, value and added; the last is empty without added."""
+    """Return the gradients of query, key, value and added; the last is empty if not wanted."""
+    *settings, with_added = others
     if is_empty(query, key, value):
-        return _zero_gradients(query, key, value, added)
+        return _zero_gradients(query, key, value, added if with_added else None)
     with _as_given(query):
-        rules = _settled(rules_of(key.shape[2], added, *others))
-        backend = choose(query, key, value, rules)
-        d_query, d_key, d_value, d_added = backend.backward(gradient, query, key, value, rules)
+        rules = _settled(rules_of(key.shape[2], added, *settings))
+        run = choose(query, key, value, rules).backward
+        d_query, d_key, d_value, d_added = run(
+            gradient, query, key, value, rules, with_added=with_added
+        )
     return d_query, d_key, d_value, query.new_zeros(0) if d_added is None else d_added
 
 
@@ -118,9 +124,10 @@ def _(query: Tensor, _key: Tensor, value: Tensor, *_: Any) -> Tensor:
 
 @attention_backward.register_fake
 def _(
-    _gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, added: Tensor | None, *_: Any
+    _gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, added: Tensor | None, *others: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    of_added = query.new_empty(0) if added is None else added.new_empty(added.shape)
+    wanted = added if others[-1] else None
+    of_added = query.new_empty(0) if wanted is None else wanted.new_empty(wanted.shape)
     d_query, d_key, d_value = (part.new_empty(part.shape) for part in (query, key, value))
     return d_query, d_key, d_value, of_added
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sigmoe._base.errors import invalid
-from sigmoe.attention._arguments import Options
+from sigmoe.attention._arguments import Options, as_autocast_wants
 from sigmoe.attention._attend import attend
 from sigmoe.attention._bias import Bias
 from sigmoe.attention._gates import GATES
@@ -67,7 +67,8 @@ def packed_attention(
 
     Notes
     -----
-    The sequences are worked on one after the other, and the lengths are read on the CPU.
+    Sequences of one length are worked on as a batch, the others one after the other; the lengths
+    are read on the CPU.
 
     Examples
     --------
@@ -80,6 +81,7 @@ def packed_attention(
     tensor([1.7886, 2.5482])
     """
     GATES.get(gate)
+    query, key, value = (as_autocast_wants(part) for part in (query, key, value))
     check_tensors(query, key, value)
     for name, part in (("query", query), ("key", key), ("value", value)):
         if part.ndim != 3:
@@ -89,6 +91,9 @@ def packed_attention(
     if cu_seqlens_k is None:
         cu_seqlens_k = cu_seqlens_q
     lengths_k = _lengths("cu_seqlens_k", cu_seqlens_k, len(key))
+    if len(value) != len(key):
+        rule = f"as long as key, {len(key)}"
+        raise invalid("value", rule, len(value), "Give one value for each key.")
     if len(lengths_k) != len(lengths_q):
         rule, remedy = f"{len(lengths_q)} sequences, as cu_seqlens_q", "Use 0 for empty ones."
         raise invalid("cu_seqlens_k", rule, len(lengths_k), remedy)
@@ -103,21 +108,75 @@ def packed_attention(
         scale=scale,
         enable_gqa=enable_gqa,
     )
-    if causal_offset == "end":
-        offsets = [n_keys - n for n, n_keys in zip(lengths_q, lengths_k, strict=True)]
-    else:
-        offsets = [check_offset(causal_offset)] * len(lengths_q)
-    parts = zip(
-        query.split(lengths_q), key.split(lengths_k), value.split(lengths_k), offsets, strict=True
-    )
+    offset = None if causal_offset == "end" else check_offset(causal_offset)
+    batches = _Batches.of(lengths_q, lengths_k)
     outputs = []
-    for q, k, v, offset in parts:
-        q, k, v = (part.transpose(0, 1) for part in (q, k, v))
-        alone = attend(gate, q, k, v, replace(options, causal_offset=offset))
-        outputs.append(alone.transpose(0, 1))
+    for q, k, v in zip(
+        batches.of_queries(query), batches.of_keys(key), batches.of_keys(value), strict=True
+    ):
+        own = q.shape[2], k.shape[2]
+        aligned = replace(options, causal_offset=own[1] - own[0] if offset is None else offset)
+        outputs.append(attend(gate, q, k, v, aligned).transpose(1, 2).flatten(0, 1))
     if not outputs:
         return query.new_zeros(0, query.shape[1], value.shape[2])
-    return torch.cat(outputs)
+    return batches.as_packed(torch.cat(outputs))
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """Sequences of one length as batches.
+
+    ``starts`` has an item for each batch: its lengths of queries and keys, and where each of its
+    sequences begins among the queries and among the keys.
+    """
+
+    starts: dict[tuple[int, int], list[tuple[int, int]]]
+
+    @classmethod
+    def of(cls, lengths_q: list[int], lengths_k: list[int]) -> _Batches:
+        starts: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        start_q = start_k = 0
+        for n, n_keys in zip(lengths_q, lengths_k, strict=True):
+            starts.setdefault((n, n_keys), []).append((start_q, start_k))
+            start_q, start_k = start_q + n, start_k + n_keys
+        return cls(starts)
+
+    def of_queries(self, packed: Tensor) -> list[Tensor]:
+        """Return each batch of a (total_q, heads, width) tensor as (batch, heads, L, width)."""
+        return self._cut(packed, 0)
+
+    def of_keys(self, packed: Tensor) -> list[Tensor]:
+        """Return each batch of a (total_k, heads, width) tensor as (batch, heads, S, width)."""
+        return self._cut(packed, 1)
+
+    def as_packed(self, output: Tensor) -> Tensor:
+        """Return the rows of all batches, one after the other, in the order of the sequences."""
+        rows = self._rows(0)
+        if rows == list(range(len(output))):
+            return output
+        order = torch.tensor(rows, device=output.device)
+        return torch.empty_like(output).index_copy(0, order, output)
+
+    def _rows(self, side: int) -> list[int]:
+        """Return the packed row of each row of the batches; side 0 is that of the queries."""
+        return [
+            row
+            for lengths, starts in self.starts.items()
+            for start in starts
+            for row in range(start[side], start[side] + lengths[side])
+        ]
+
+    def _cut(self, packed: Tensor, side: int) -> list[Tensor]:
+        rows = self._rows(side)
+        if rows != list(range(len(packed))):
+            packed = packed.index_select(0, torch.tensor(rows, device=packed.device))
+        # One split for all: each slice of its own would have a gradient of the whole size.
+        sizes = [lengths[side] * len(starts) for lengths, starts in self.starts.items()]
+        parts = zip(packed.split(sizes), self.starts.items(), strict=True)
+        return [
+            part.unflatten(0, (len(starts), lengths[side])).transpose(1, 2)
+            for part, (lengths, starts) in parts
+        ]
 
 
 def is_jagged(query: object) -> bool:
@@ -141,14 +200,14 @@ def jagged_attention(gate: str, query: Any, key: Any, value: Any, options: Optio
     if options.attn_mask is not None:
         remedy = "Lengths need no mask; pass the rest as a dense batch."
         raise invalid("attn_mask", "None with jagged tensors", "a mask", remedy)
-    q, k, v = (part.transpose(1, 2) for part in (query, key, value))
-    starts: Any = q.offsets()
+    q, k, v = (_Jagged.of(part.transpose(1, 2)) for part in (query, key, value))
+    _check_lengths(q, k, v)
     output = packed_attention(
-        q.values(),
-        k.values(),
-        v.values(),
-        starts,
-        k.offsets(),
+        q.packed,
+        k.packed,
+        v.packed,
+        q.starts,
+        k.starts,
         gate=gate,  # type: ignore[arg-type]  # a str here, checked by its user
         bias=options.bias,
         is_causal=options.is_causal,
@@ -159,7 +218,51 @@ def jagged_attention(gate: str, query: Any, key: Any, value: Any, options: Optio
         scale=options.scale,
         enable_gqa=options.enable_gqa,
     )
-    return torch.nested.nested_tensor_from_jagged(output, offsets=starts).transpose(1, 2)
+    return q.like(output).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class _Jagged:
+    """A jagged tensor of shape (batch, lengths, heads, width), and its rows without holes.
+
+    ``places`` are the rows that ``torch.nested.narrow`` has left of the values, None for all.
+    """
+
+    nested: Any
+    packed: Tensor
+    starts: Tensor
+    places: Tensor | None
+
+    @classmethod
+    def of(cls, nested: Any) -> _Jagged:
+        offsets, lengths = nested.offsets(), nested.lengths()
+        if lengths is None:
+            return cls(nested, nested.values(), offsets, None)
+        pairs = zip(offsets.tolist(), lengths.tolist(), strict=False)
+        rows = [torch.arange(start, start + n, device=offsets.device) for start, n in pairs]
+        places = torch.cat(rows) if rows else offsets.new_zeros(0)
+        starts = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
+        return cls(nested, nested.values()[places], starts, places)
+
+    def like(self, output: Tensor) -> Tensor:
+        """Return packed rows as a jagged tensor of the same sequences."""
+        offsets, lengths = self.nested.offsets(), self.nested.lengths()
+        if self.places is not None:
+            whole = output.new_zeros(len(self.nested.values()), *output.shape[1:])
+            output = whole.index_copy(0, self.places, output)
+        return torch.nested.nested_tensor_from_jagged(output, offsets=offsets, lengths=lengths)
+
+
+def _check_lengths(query: _Jagged, key: _Jagged, value: _Jagged) -> None:
+    n_sequences = len(query.starts) - 1
+    for name, part in (("key", key), ("value", value)):
+        if len(part.starts) - 1 != n_sequences:
+            rule, found = f"of as many sequences as query, {n_sequences}", len(part.starts) - 1
+            raise invalid(name, rule, found, "Use length 0 for empty ones.")
+    if not torch.equal(value.starts, key.starts):
+        rule = f"of the lengths of key, {key.starts.diff().tolist()}"
+        lengths = value.starts.diff().tolist()
+        raise invalid("value", rule, lengths, "Give one value for each key.")
 
 
 def _lengths(name: str, starts: object, total: int) -> list[int]:

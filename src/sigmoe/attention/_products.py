@@ -20,6 +20,35 @@ def all_finite(*tensors: Tensor) -> bool:
     return all(math.isfinite(float(total)) for total in sums)
 
 
+def pair_product(left: Tensor, right: Tensor) -> Tensor:
+    """Return left @ right.mT, whose derivative leaves out pairs that get no gradient.
+
+    NaN and infinities reach their pairs as constants, so that a hidden pair adds 0 to a gradient,
+    and not 0 * NaN.
+
+    Parameters
+    ----------
+    left : Tensor of shape (..., n, p)
+    right : Tensor of shape (..., m, p)
+
+    Returns
+    -------
+    Tensor of shape (..., n, m)
+
+    Examples
+    --------
+    >>> left = torch.ones(1, 1, requires_grad=True)
+    >>> pairs = pair_product(left, torch.tensor([[2.0], [math.nan]]))
+    >>> pairs
+    tensor([[2., nan]], grad_fn=<AddBackward0>)
+    >>> torch.autograd.grad(pairs.masked_fill(pairs.isnan(), 0.0).sum(), left)
+    (tensor([[2.]]),)
+    """
+    clean = left.nan_to_num(0.0, 0.0, 0.0) @ right.nan_to_num(0.0, 0.0, 0.0).mT
+    whole = (left @ right.mT).detach()
+    return clean + whole.masked_fill(whole.isfinite(), 0.0)
+
+
 def visible_product(weights: Tensor, visible: Tensor, values: Tensor) -> Tensor:
     """Return the product of weights and values, in which hidden pairs do not take part.
 

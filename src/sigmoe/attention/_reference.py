@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sigmoe.attention._dropout import kept
-from sigmoe.attention._products import visible_product
+from sigmoe.attention._products import pair_product, visible_product
 from sigmoe.attention._rules import Rules, work_dtype
 from sigmoe.attention._visibility import dense_visible
 
@@ -30,7 +30,7 @@ def scores(query: Tensor, key: Tensor, rules: Rules) -> Tensor:
     -------
     Tensor of shape (B, Hq, L, S)
     """
-    total = rules.scale * (query @ key.mT) + rules.constant
+    total = rules.scale * pair_product(query, key) + rules.constant
     if rules.added is not None:
         total = total + rules.added.to(total.dtype)
     if rules.slopes is not None:
@@ -104,7 +104,13 @@ def forward(query: Tensor, key: Tensor, value: Tensor, rules: Rules) -> Tensor:
 
 
 def backward(
-    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, rules: Rules
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    rules: Rules,
+    *,
+    with_added: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Return the gradients of query, key, value and ``rules.added``.
 
@@ -116,23 +122,24 @@ def backward(
     gradient : Tensor of shape (B, Hq, L, Ev)
     query, key, value, rules
         As in ``forward``.
+    with_added : bool
+        Whether the gradient of ``rules.added`` is wanted; it is None if not.
     """
     q, k, v = _work(query, key, value)
     d_out = gradient.to(q.dtype)
     weight, seen = weights(q, k, rules)
     factor = dropout_factor(rules, weight.shape, weight.dtype)
-    d_weight = (d_out @ v.mT) * factor
+    d_weight = pair_product(d_out, v).masked_fill(~seen, 0.0) * factor
     if rules.gate == "sigmoid":
         d_score = weight * (1.0 - weight) * d_weight
     else:
-        reached = (weight * d_weight).masked_fill(~seen, 0.0)
-        d_score = weight * (d_weight - reached.sum(dim=-1, keepdim=True))
+        d_score = weight * (d_weight - (weight * d_weight).sum(dim=-1, keepdim=True))
     d_score = d_score.masked_fill(~seen, 0.0)
     d_value = visible_product((weight * factor).mT, seen.mT, d_out)
     d_key = rules.scale * visible_product(d_score.mT, seen.mT, q)
     d_query = rules.scale * visible_product(d_score, seen, k)
     d_added = None
-    if rules.added is not None:
+    if with_added and rules.added is not None:
         d_added = d_score.sum_to_size(rules.added.shape).to(rules.added.dtype)
     return (
         d_query.to(query.dtype),

@@ -38,7 +38,13 @@ def forward(query: Tensor, key: Tensor, value: Tensor, rules: Rules) -> Tensor:
 
 
 def backward(
-    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, rules: Rules
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    rules: Rules,
+    *,
+    with_added: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Return the gradients of query, key, value and ``rules.added``.
 
@@ -52,7 +58,7 @@ def backward(
     # With few chunks the workers share the queries of each, and add up their sums at the end.
     apart = len(cut) >= 2 * workers
     shares = _shares(cut, workers, apart)
-    sums = Sums.zeros(key, value, rules.added, call.dtype)
+    sums = Sums.zeros(key, value, rules.added if with_added else None, call.dtype)
     gathered = [sums, *(sums.for_another_worker(apart) for _ in range(workers - 1))]
 
     def write(worker: int) -> None:

@@ -16,7 +16,7 @@ def can_do(call: Arguments) -> bool:
     """Return whether torch's attention gives what the call asks for.
 
     Its tiles are left alone where there is anything to mask but the plain causal triangle, and in
-    float64, where it has no second derivative on the CPU.
+    float64, so that there second derivatives exist.
     """
     masks = (call.added, call.visible, call.slopes, call.window, call.seed)
     return (

@@ -69,7 +69,13 @@ def forward(query: Tensor, key: Tensor, value: Tensor, rules: Rules) -> Tensor:
 
 
 def backward(
-    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, rules: Rules
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    rules: Rules,
+    *,
+    with_added: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Return the gradients of query, key, value and ``rules.added``.
 
@@ -78,7 +84,7 @@ def backward(
     from sigmoe.attention import _triton_keys, _triton_launch, _triton_queries
 
     batch, heads, length, _ = query.shape
-    n_keys, added = key.shape[2], rules.added
+    n_keys, added = key.shape[2], rules.added if with_added else None
     d_query, d_key, d_value = (part.new_empty(part.shape) for part in (query, key, value))
     along_row = added is not None and added.shape[3] == 1
     along_column = added is not None and added.shape[2] == 1 and not along_row

@@ -32,13 +32,17 @@ def _fold_all(
     """Return the inputs with the mapped axis folded in, and the batch before it."""
     query, axis = inputs[first], in_dims[first]
     batch = query.shape[0] if axis is None else query.movedim(axis, 0).shape[1]
-    # The tensors stand first; the seed is one number for all.
+    # The tensors stand first, then the seed.
     n_tensors = first + 6
     folded = [
         fold(part, axis, info.batch_size, batch) if isinstance(part, Tensor) else part
         for part, axis in zip(inputs[:n_tensors], in_dims[:n_tensors], strict=True)
     ]
-    return [*folded, *inputs[n_tensors:]], batch
+    seed, axis = inputs[n_tensors], in_dims[n_tensors]
+    if seed is not None and axis is not None:
+        # One of the seeds does: the places differ.
+        seed = seed.select(axis, 0)
+    return [*folded, seed, *inputs[n_tensors + 1 :]], batch
 
 
 def _map_forward(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, int]:
@@ -53,8 +57,8 @@ def _map_backward(
     folded, batch = _fold_all(info, in_dims, inputs, 1)
     *gradients, d_added = attention_backward(*folded)
     results = [part.unflatten(0, (info.batch_size, batch)) for part in gradients]
-    added, axis = inputs[4], in_dims[4]
-    if added is None:
+    added, axis, with_added = inputs[4], in_dims[4], inputs[-1]
+    if added is None or not with_added:
         return (*results, d_added), (0, 0, 0, None)
     shape = added.shape if axis is None else added.movedim(axis, 0).shape[1:]
     of_each = d_added.unflatten(0, (info.batch_size, batch)).sum_to_size(info.batch_size, *shape)

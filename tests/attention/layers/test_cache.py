@@ -55,6 +55,16 @@ def test_entries_are_reordered_and_tokens_forgotten() -> None:
         torch.testing.assert_close(layer(rest, cache=cache), layer(x)[[1, 1, 0], 4:])
 
 
+def test_a_cache_of_inference_mode_serves_outside_of_it() -> None:
+    layer, cache = SelfAttention(8, 2, causal=True).double(), KeyValueCache()
+    x = torch.randn(1, 4, 8, dtype=torch.float64)
+    with torch.inference_mode():
+        for part in x[:, :3].split(1, dim=1):
+            layer(part, cache=cache)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x[:, 3:], cache=cache), layer(x)[:, 3:])
+
+
 def test_memory_doubles() -> None:
     cache, one = KeyValueCache(), torch.zeros(1, 1, 1, 2)
     places = set()
@@ -79,6 +89,10 @@ def decode_without_order() -> None:
     SelfAttention(8, 2)(TOKENS, cache=KeyValueCache())
 
 
+def decode_with_another_bias() -> None:
+    SelfAttention(8, 2, causal=True, bias="length")(TOKENS, cache=KeyValueCache())
+
+
 def change_the_batch() -> None:
     layer, cache = SelfAttention(8, 2, causal=True), KeyValueCache()
     with torch.no_grad():
@@ -100,8 +114,17 @@ def change_the_batch() -> None:
             "Build the layer with causal=True to decode.",
         ),
         (
+            decode_with_another_bias,
+            "cache must be None with bias='length'; got 'a cache'. "
+            "It counts the keys so far, which training did not: 'auto' counts those seen.",
+        ),
+        (
+            lambda: KeyValueCache().truncate(0.0),
+            "length must be an integer >= 0 and <= 0; got 0.0. Append the tokens first.",
+        ),
+        (
             lambda: KeyValueCache().truncate(1),
-            "length must be an integer from 0 to 0; got 1. Append the tokens first.",
+            "length must be an integer >= 0 and <= 0; got 1. Append the tokens first.",
         ),
         (
             change_the_batch,

@@ -161,6 +161,16 @@ def test_slopes_of_alibi(heads: int, expected: list[float]) -> None:
     assert alibi_slopes(heads).tolist() == expected
 
 
+def test_a_layer_may_be_built_without_memory() -> None:
+    layer = SelfAttention(12, 3, alibi=True, bias="learned", length=5).to("meta")
+    # The memory is filled with NaN here.
+    layer = layer.to_empty(device="cpu")
+    assert bool(layer.slopes.isnan().all())
+    layer.reset_parameters()
+    torch.testing.assert_close(layer.slopes, alibi_slopes(3))
+    assert bool(layer(torch.randn(1, 5, 12)).isfinite().all())
+
+
 def test_a_block_is_its_two_steps() -> None:
     block = TransformerBlock(8, 2, **recipe("vision"), hidden=12)
     x = torch.randn(1, 5, 8)

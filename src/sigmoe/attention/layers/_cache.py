@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sigmoe._base.constraints import Interval, check
 from sigmoe._base.errors import invalid
 
 
@@ -85,11 +86,9 @@ class KeyValueCache:
         Raises
         ------
         InputError
-            If fewer tokens are stored.
+            If fewer tokens are stored, or for no integer.
         """
-        if not 0 <= length <= self.length:
-            rule, remedy = f"an integer from 0 to {self.length}", "Append the tokens first."
-            raise invalid("length", rule, length, remedy)
+        check("length", length, Interval("integer", 0, self.length), "Append the tokens first.")
         self.length = length
 
 
@@ -102,6 +101,8 @@ def _room(old: Tensor | None, part: Tensor, filled: int, needed: int) -> Tensor:
     if now != before:
         rule = f"fed with (batch, heads, width, dtype, device) = {before}, as before"
         raise invalid("cache", rule, now, "Start a new KeyValueCache().")
+    if old.is_inference() and not torch.is_inference_mode_enabled():
+        old = old.clone()
     if needed <= old.shape[2]:
         return old
     larger = old.new_empty(*old.shape[:2], max(needed, 2 * old.shape[2]), old.shape[3])

@@ -147,7 +147,7 @@ class SelfAttention(nn.Module):
         learned, scaled = chosen.bias == "learned", chosen.layer_scale is not None
         self.bias = nn.Parameter(torch.empty(heads, 1, 1)) if learned else None
         self.layer_scale = nn.Parameter(torch.empty(dim)) if scaled else None
-        slopes = alibi_slopes(heads) if chosen.alibi else None
+        slopes = torch.empty(heads) if chosen.alibi else None
         self.register_buffer("slopes", slopes, persistent=False)
         self.reset_parameters()
 
@@ -163,6 +163,9 @@ class SelfAttention(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the weights anew, from torch's generator."""
+        if isinstance(self.slopes, Tensor):
+            # No state_dict holds them: without this, a layer that was built on "meta" has none.
+            self.slopes.copy_(alibi_slopes(self.settings.heads))
         for linear in (self.query, self.key, self.value, self.output):
             nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
         if self.value.bias is not None:
@@ -189,8 +192,8 @@ class SelfAttention(nn.Module):
         attn_mask : Tensor, optional
             Broadcasts to (batch, heads, length, keys); boolean (True is visible) or added.
         cache : KeyValueCache, optional
-            Holds the tokens before ``x``, and takes up those of ``x``. Needs ``causal=True``, and
-            no gradients.
+            Holds the tokens before ``x``, and takes up those of ``x``. Needs ``causal=True``, a
+            bias other than "length", and no gradients.
 
         Returns
         -------
@@ -241,6 +244,9 @@ class SelfAttention(nn.Module):
         if not self.settings.causal:
             remedy = "Build the layer with causal=True to decode."
             raise invalid("cache", "None without causal=True", "a cache", remedy)
+        if self.settings.bias == "length" and self.settings.gate == "sigmoid":
+            remedy = "It counts the keys so far, which training did not: 'auto' counts those seen."
+            raise invalid("cache", "None with bias='length'", "a cache", remedy)
         return cache.length
 
     def _parts(self, x: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor]:
