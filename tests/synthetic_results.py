@@ -28,6 +28,7 @@ class Synthetic:
     """Rows of a result folder; `add` appends a curve under all its losses."""
 
     seed: int = 0
+    statistic: str | None = None
     tasks: list[dict[str, Any]] = field(default_factory=list)
     losses: list[dict[str, Any]] = field(default_factory=list)
     predictions: list[dict[str, Any]] = field(default_factory=list)
@@ -227,6 +228,7 @@ class Synthetic:
                 "title": f"Invented {figure}",
                 "seed": 20250101,
                 "panels": [{"name": name, "title": f"Invented panel {name}"} for name in panels],
+                "presets": {"quick": {"statistic": self.statistic} if self.statistic else {}},
             },
             "versions": {"sigmoe": "0.0.0", "torch": "2.13.0"},
             "machine": {"system": "Linux", "cpus": 2},

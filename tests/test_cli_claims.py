@@ -96,3 +96,42 @@ def test_each_claim_is_written_as_soon_as_it_is_measured(run, tmp_path, monkeypa
     code, _, _ = run("proposition-2", "proposition-3", "--check", "--out", path)
     assert code == 130
     assert "mine" in load(path)["claims"]["proposition-2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1]", "It has no claims."),
+        ('{"claims": {"proposition-3": 3}}', "Claim 'proposition-3' has no numbers there."),
+        (
+            '{"claims": {"proposition-3": {"limits of the gate": {"numbers": 7}}}}',
+            "Claim 'proposition-3' has no numbers there.",
+        ),
+        (
+            '{"claims": {"proposition-3": {"limits of the gate": {"numbers": {"x": NaN}}}}}',
+            "It cannot be read: NaN is no number of a measurement",
+        ),
+    ],
+)
+def test_a_file_that_is_no_evidence_is_refused(run, tmp_path, monkeypatch, content, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.json").write_text(content)
+    code, out, err = run("proposition-3", "--evidence", "mine.json")
+    assert (code, out) == (2, "")
+    assert err == (
+        "sigmoe: error: evidence must be a file of `sigmoe claims --check`; got "
+        f"PosixPath('mine.json'). {message}\n"
+    )
+
+
+def test_numbers_that_are_not_those_of_the_evidence_are_refused(run, tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text('{"claims": {"proposition-3": {"limits of the gate": {"numbers": {}}}}}')
+    code, out, err = run("proposition-3", "--evidence", path)
+    assert (code, out) == (2, "")
+    assert err.startswith(
+        "sigmoe: error: evidence must be the numbers of claim 'proposition-3', 'limits of the "
+        "gate'; got "
+    )
+    assert err.endswith("Measure them again: sigmoe claims proposition-3 --check.\n")
+    assert err.count("\n") == 1

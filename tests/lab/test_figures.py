@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from sigmoe._base.errors import InputError
 from sigmoe.lab._draw import COLOURS, legend_label
 from sigmoe.lab._figures import panel_stem, write_figures
-from sigmoe.lab._layouts import detail, forest, overview
+from sigmoe.lab._forest import forest
+from sigmoe.lab._layouts import detail, overview
 from sigmoe.lab._read import Results, read_results
 from sigmoe.lab._tables import bar, figure_table, fitted_line
 from synthetic_results import Synthetic, paper_like, power

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from sigmoe.lab._figures import write_figures
-from sigmoe.lab._layouts import forest
+from sigmoe.lab._forest import forest
 from sigmoe.lab._read import read_results
 from sigmoe.lab._samples import cell, is_comparison, samples_table, samples_to_error
 from sigmoe.lab._samples_figure import samples_figure

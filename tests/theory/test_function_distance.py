@@ -77,5 +77,6 @@ def test_refuses_no_points():
     with pytest.raises(InputError) as error:
         function_distance(line(1.0), line(2.0), n_points=0)
     assert str(error.value) == (
-        "n_points must be an integer >= 1; got 0. Ask for at least one point."
+        "n_points must be an integer >= 1 and <= 1e+07; got 0. Ask for at least one point; a "
+        "million is more than enough."
     )

@@ -12,8 +12,8 @@ from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, LogLocator
 from matplotlib.transforms import Transform, offset_copy
 
 from sigmoe.lab._evidence import format_value
-from sigmoe.lab._tables import PAPER_STATISTIC, bar, fitted_line
-from sigmoe.lab._view import Curve, Point
+from sigmoe.lab._tables import bar, fitted_line
+from sigmoe.lab._view import PAPER_STATISTIC, Curve, Point
 
 COLOURS = ("#0b559f", "#d95f02", "#1b7f5c", "#8e4a9e")
 MARKERS = ("o", "s", "^", "D")
@@ -240,12 +240,13 @@ def legend_handle(curve: Curve, slot: int) -> Line2D:
 
 
 def legend_label(curve: Curve) -> str:
-    """Return "name slope [interval]; paper slope" for the legend."""
-    slope = curve.slopes.get(PAPER_STATISTIC)
+    """Return "name slope [interval]; paper slope" for the legend; a median is named as one."""
+    slope = curve.main_slope
     if slope is None or math.isnan(slope.slope):
         text = f"{curve.curve}: no slope ({_sizes(curve.measured)})"
     else:
-        text = f"{curve.curve} {format_value(slope.slope, 'slope')}"
+        of = "" if curve.statistic == PAPER_STATISTIC else f" ({curve.statistic})"
+        text = f"{curve.curve}{of} {format_value(slope.slope, 'slope')}"
         if not math.isnan(slope.ci_low):
             low, high = (format_value(v, "slope") for v in (slope.ci_low, slope.ci_high))
             text += f" [{low}, {high}]"

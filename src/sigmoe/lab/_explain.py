@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 
 from sigmoe.lab._evidence import Evidence, Finding, Role
-from sigmoe.lab._tables import PAPER_STATISTIC
 from sigmoe.lab._verdict import gap, measured_slope, paper_slope
 from sigmoe.lab._view import Curve, Point, curve_slope
 
@@ -170,16 +169,16 @@ def ill_determined(curve: Curve, function: Curve | None) -> Finding | None:
     if function is None:
         return None
     ours = measured_slope(curve)
-    theirs = curve_slope(function, lambda p: p.mean)
-    points = [p for p in function.measured if p.mean > 0]
+    theirs = curve_slope(function, function.summary)
+    points = [p for p in function.measured if function.summary(p) > 0]
     if len(points) < 2 or not (theirs <= FALLS and ours >= theirs + 2 * SLOPE_STEP):
         return None
     target = "its best approximation" if curve.reading == "softmax-data" else "the truth"
     evidence = (
         Evidence("function_slope", theirs, function.where + ", log-log slope", "slope"),
         Evidence("slope", ours, "slopes.csv: slope", "slope"),
-        Evidence("first", points[0].mean, function.where),
-        Evidence("last", points[-1].mean, function.where),
+        Evidence("first", function.summary(points[0]), function.where),
+        Evidence("last", function.summary(points[-1]), function.where),
         Evidence("n_first", points[0].n, function.where, "count"),
         Evidence("n_last", points[-1].n, function.where, "count"),
         Evidence("target", target, "reading", "text"),
@@ -198,9 +197,10 @@ def heavy_tails(curve: Curve) -> Finding | None:
     if not points:
         return None
     worst = max(points, key=lambda p: p.mean / p.median)
-    ours = measured_slope(curve)
-    median = curve.slopes.get("log-median")
-    other = math.nan if median is None else median.slope
+    ours, other = (
+        math.nan if slope is None else slope.slope
+        for slope in (curve.slopes.get("log-mean"), curve.slopes.get("log-median"))
+    )
     if worst.mean / worst.median < HEAVY and not abs(other - ours) >= SLOPE_STEP:
         return None
     evidence = (
@@ -208,13 +208,14 @@ def heavy_tails(curve: Curve) -> Finding | None:
         Evidence("mean", worst.mean, curve.where),
         Evidence("median", worst.median, curve.where),
         Evidence("largest", max(worst.values), curve.where),
-        Evidence("slope", ours, f"slopes.csv: slope, {PAPER_STATISTIC}", "slope"),
+        Evidence("slope", ours, "slopes.csv: slope, log-mean", "slope"),
         Evidence("median_slope", other, "slopes.csv: slope, log-median", "slope"),
     )
     text = (
         "Scatter: at n = {n} the mean loss is {mean}, the median {median}, the largest {largest}. "
         "The slope of the mean is {slope}, of the median {median_slope}."
     )
+    # A slope of the median is not moved by them, and gap(curve) is its own.
     nearer = abs(other - paper_slope(curve)) < abs(gap(curve))
     moved = abs(other - ours) >= SLOPE_STEP
     return Finding("heavy_tails", "cause" if nearer and moved else "context", text, evidence)

@@ -10,7 +10,8 @@ from pathlib import Path
 from matplotlib import style
 from matplotlib.figure import Figure
 
-from sigmoe.lab._layouts import detail, forest, overview
+from sigmoe.lab._forest import forest
+from sigmoe.lab._layouts import detail, overview
 from sigmoe.lab._panels import Panel
 from sigmoe.lab._read import Results, read_results
 from sigmoe.lab._samples import is_comparison, samples_table

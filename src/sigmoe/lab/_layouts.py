@@ -7,12 +7,9 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from sigmoe.lab._draw import (
-    COLOURS,
-    MARKERS,
     draw_curve,
     draw_random,
     key_handles,
@@ -21,7 +18,6 @@ from sigmoe.lab._draw import (
     prepare,
 )
 from sigmoe.lab._panels import Panel, Variant
-from sigmoe.lab._tables import slope_rows
 from sigmoe.lab._view import Curve
 
 #: Protocols in the order in which they stand side by side, and what they are.
@@ -107,49 +103,6 @@ def _key_columns(width: float) -> int:
 def _row_label(variant: Variant, panels: Sequence[Panel]) -> str:
     losses = {curve.loss for panel in panels for curve in panel.select(variant, main=True)}
     return variant.label.replace(", N", "\nN") + f"\nmean loss {' / '.join(sorted(losses))}"
-
-
-def forest(panels: Sequence[Panel]) -> Figure:
-    """Return the slopes of a table's cells with their intervals, and the slopes it claims."""
-    rows = slope_rows(panels)
-    figure = Figure(figsize=(6.8, 1.35 + 0.26 * len(rows)), layout="constrained")
-    ax = figure.subplots()
-    gates = sorted({_gate(curve) for curve, _ in rows})
-    for k, (curve, slope) in enumerate(rows):
-        slot = gates.index(_gate(curve))
-        colour, y = COLOURS[slot % len(COLOURS)], len(rows) - 1 - k
-        if not math.isnan(slope.ci_low):
-            ax.plot([slope.ci_low, slope.ci_high], [y, y], color=colour, linewidth=2.2)
-        ax.plot(slope.slope, y, marker=MARKERS[slot % len(MARKERS)], color=colour)
-        if slope.paper is not None:
-            ax.plot(slope.paper, y, marker="|", markersize=13, markeredgewidth=1.6, color="black")
-    settings = [f"N = {c.n_fitted}, {c.protocol}" for c, _ in rows]
-    same = len(set(settings)) == 1
-    names = [
-        c.curve if same else f"{c.curve}, {s}" for (c, _), s in zip(rows, settings, strict=True)
-    ]
-    if len(set(names)) < len(names):
-        # Panels that repeat the names of the cells are told apart by theirs, less its dimensions.
-        labels = [c.panel.partition(" (")[0] for c, _ in rows]
-        names = [f"{name}, {label}" for name, label in zip(names, labels, strict=True)]
-    ax.set_title(settings[0] if same else "", loc="left")
-    ax.set_yticks(range(len(rows)), names[::-1])
-    ax.set_ylim(-0.7, len(rows) - 0.3)
-    ax.set_xlabel("slope of log mean loss on log $n$")
-    ax.axvline(0.0, color="#5b636d", linewidth=0.7)
-    claimed = Line2D([], [], ls="none", marker="|", color="black", ms=11, mew=1.6, label="Table 1")
-    measured = Line2D([], [], marker="o", color="#5b636d", lw=2.2, label="measured, 95 % interval")
-    handles = [measured, claimed]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, borderaxespad=0.9)
-    engine = figure.get_layout_engine()
-    if isinstance(engine, ConstrainedLayoutEngine):
-        engine.set(h_pad=0.12)
-    return figure
-
-
-def _gate(curve: Curve) -> str:
-    """Return the first word of a table's cell, which names the gate: "sigmoid, ReLU, dense"."""
-    return curve.curve.partition(",")[0]
 
 
 def _protocols(panel: Panel) -> list[str]:

@@ -15,7 +15,7 @@ from sigmoe.lab._panels import Panel
 from sigmoe.lab._pictures import picture, slope_lines
 from sigmoe.lab._read import Results
 from sigmoe.lab._samples import ERRORS, cell, is_comparison
-from sigmoe.lab._tables import PAPER_STATISTIC, bar, fitted_line
+from sigmoe.lab._tables import bar, fitted_line
 from sigmoe.lab._verdict import judgement, wide
 from sigmoe.lab._view import Curve, Point
 
@@ -38,12 +38,18 @@ def page(results: Results) -> _Json:
         "panels": [_panel(panel, titles) for panel in drawn],
         "table_panels": [_panel(panel, titles) for panel in tabled],
         "errors": ERRORS,
+        "statistics": _statistics(results.panels),
         "claimed": any(row["paper_slope"] is not None for row in results.slopes.rows(named=True)),
         "of_paper": any(panel.figure in ("figure1", "figure2") for panel in drawn),
         "charts": {panel_id(panel): chart(panel) for panel in drawn},
         "slopes": slope_lines(results.panels, results.slopes.rows(named=True)),
         "run": _run(results),
     }
+
+
+def _statistics(panels: Sequence[Panel]) -> list[str]:
+    """Return which statistics' slopes the studies speak of: "mean", "median" or both."""
+    return sorted({curve.statistic for panel in panels for curve in panel.curves})
 
 
 def panel_id(panel: Panel) -> str:
@@ -82,7 +88,7 @@ def chart(panel: Panel) -> _Json:
 
 def _chart_curve(curve: Curve, slot: int, variants: Sequence[str]) -> _Json:
     line = fitted_line(curve)
-    slope = curve.slopes.get(PAPER_STATISTIC)
+    slope = curve.main_slope
     key = f"{curve.reading}-N{curve.n_fitted}"
     return {
         "name": curve.curve,
@@ -175,16 +181,18 @@ def _first_reading(panel: Panel) -> list[Curve]:
     stored = list(dict.fromkeys(curve.curve for curve in near))
     names = stored if is_table(panel.figure) else panel.names
     return sorted(
-        (c for c in near if PAPER_STATISTIC in c.slopes),
+        (c for c in near if c.main_slope is not None),
         key=lambda c: (names.index(c.curve), order.get(c.protocol, len(order)), c.protocol),
     )
 
 
 def _glance(curve: Curve) -> _Json:
-    slope = curve.slopes[PAPER_STATISTIC]
+    slope, beside = curve.slopes[f"log-{curve.statistic}"], curve.beside
+    same = beside is None or f"{beside.slope:.2f}" == f"{slope.slope:.2f}"
     return {
         "curve": curve,
         "slope": slope,
+        "beside": None if same else beside,
         "judgement": judgement(curve),
         "wide": wide(curve),
         "cell": cell(curve) if is_table(curve.figure) else None,

@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -16,7 +16,7 @@ import polars as pl
 from sigmoe._base.errors import invalid
 from sigmoe.lab._panels import Panel
 from sigmoe.lab._schemas import CURVE_KEYS, LOSSES, PREDICTIONS, SLOPES
-from sigmoe.lab._view import Curve, Point, Slope
+from sigmoe.lab._view import PAPER_STATISTIC, Curve, Point, Slope, statistics_of
 
 #: What is read of a task beside its losses.
 _TASK_COLUMNS = (
@@ -120,10 +120,11 @@ def read_results(directory: Path | str) -> Results:
             "Run the study again: it continues where it stopped.",
         )
     tasks = _read_tasks(folder)
+    studies = tuple(json.loads(p.read_text()) for p in sorted(folder.glob("study-*.json")))
     return Results(
         directory=folder,
-        studies=tuple(json.loads(p.read_text()) for p in sorted(folder.glob("study-*.json"))),
-        panels=_panels(losses, predictions, slopes, tasks),
+        studies=studies,
+        panels=_panels(losses, predictions, slopes, tasks, statistics_of(studies)),
         slopes=slopes,
         tasks=tasks,
     )
@@ -177,7 +178,11 @@ def _read_tasks(folder: Path) -> pl.DataFrame:
 
 
 def _panels(
-    losses: pl.DataFrame, predictions: pl.DataFrame, slopes: pl.DataFrame, tasks: pl.DataFrame
+    losses: pl.DataFrame,
+    predictions: pl.DataFrame,
+    slopes: pl.DataFrame,
+    tasks: pl.DataFrame,
+    statistics: dict[str, str],
 ) -> tuple[Panel, ...]:
     facts = {row["task_id"]: row for row in tasks.iter_rows(named=True)}
     expected = _index(predictions)
@@ -185,7 +190,10 @@ def _panels(
     found: dict[tuple[str, str], list[Curve]] = {}
     keys = [*CURVE_KEYS, "loss"]
     for key, rows in _groups(losses, keys).items():
-        curve = _curve(rows, facts, expected.get(key, []), fitted.get(key, []))
+        curve = replace(
+            _curve(rows, facts, expected.get(key, []), fitted.get(key, [])),
+            statistic=statistics.get(rows[0]["figure"], PAPER_STATISTIC),
+        )
         found.setdefault((curve.figure, curve.panel), []).append(curve)
     return tuple(Panel(*name, curves=tuple(found[name])) for name in sorted(found))
 

@@ -18,6 +18,8 @@ from sigmoe.lab._view import Curve
 ERRORS = (0.1, 0.03)
 #: The statistic behind samples and exponents: one stray fit of ten does not decide it.
 STATISTIC = "log-median"
+#: Slopes of a cell, of the whole loss and of parts of it.
+_SLOPES = ("mean", "median", "over_fitted", "exact")
 #: Errors of the samples-to-error curves.
 LEVELS = tuple(float(f"{level:.3g}") for level in np.geomspace(1.0, 1e-6, 25))
 
@@ -100,18 +102,19 @@ def _size(log_n: float) -> float:
 
 @dataclass(frozen=True)
 class Cell:
-    """What is measured for one cell of the table beside its slope of mean losses.
+    """What is measured for one cell of the table.
 
     Attributes
     ----------
-    median : Slope
-        Slope of the median loss.
+    mean, median : Slope
+        Slopes of the mean and of the median loss.
     over_fitted, exact : Slope
         Slope of the median contribution of the over-fitted true atom, and of the others.
     samples : tuple of Samples
         One for each of `ERRORS`.
     """
 
+    mean: Slope
     median: Slope
     over_fitted: Slope
     exact: Slope
@@ -125,9 +128,10 @@ def cell(curve: Curve) -> Cell:
     first = curve.n_true - 1
     over = [[sum(atoms[first:]) for atoms in point.by_atom] for point in curve.points]
     exact = [[sum(atoms[:first]) for atoms in point.by_atom] for point in curve.points]
+    mean = fit_slope(sizes, values, "log-mean")
     median, over_fitted, others = (fit_slope(sizes, v, STATISTIC) for v in (values, over, exact))
     samples = tuple(samples_to_error(sizes, values, error) for error in ERRORS)
-    return Cell(median, over_fitted, others, samples)
+    return Cell(mean, median, over_fitted, others, samples)
 
 
 def is_comparison(panel: Panel) -> bool:
@@ -139,7 +143,7 @@ def cell_columns(curve: Curve) -> dict[str, float | str | None]:
     """Return the columns that a cell adds to the table's CSV."""
     found = cell(curve)
     columns: dict[str, float | str | None] = {}
-    for name in ("median", "over_fitted", "exact"):
+    for name in _SLOPES:
         slope = getattr(found, name)
         columns |= {
             f"{name}_slope": slope.value,
@@ -162,11 +166,7 @@ def samples_columns(samples: Samples, name: str) -> dict[str, float | str | None
 
 #: Columns of `cell_columns`, in order, with their types.
 CELL_SCHEMA = pl.Schema(
-    {
-        f"{name}_{part}": pl.Float64()
-        for name in ("median", "over_fitted", "exact")
-        for part in ("slope", "low", "high")
-    }
+    {f"{name}_{part}": pl.Float64() for name in _SLOPES for part in ("slope", "low", "high")}
     | {
         column: pl.String() if column.endswith("relation") else pl.Float64()
         for error in ERRORS

@@ -148,7 +148,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Preset:
-    """How large a study is: its runs, and what it has of its own instead of the study's."""
+    """How large a study is: its runs, and what it has of its own instead of the study's.
+
+    ``statistic`` says which slopes the report speaks of; all of them are stored.
+    """
 
     runs: tuple[Run, ...] = field(metadata=tables(Run))
     truths: Truths | None = field(default=None, metadata=table(Truths))
@@ -159,6 +162,13 @@ class Preset:
         default=None, metadata=named(Protocol)
     )
     panels: tuple[Panel, ...] | None = field(default=None, metadata=tables(Panel))
+    statistic: str | None = field(
+        default=None,
+        metadata=item(
+            Choice(("mean", "median")),
+            "Say which loss at a size the report takes the slope of; by default the mean.",
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -223,6 +233,11 @@ class ResolvedStudy:
     def panels(self) -> tuple[Panel, ...]:
         """Return the panels, the preset's own where it has them."""
         return self.size.panels or self.study.panels
+
+    @property
+    def statistic(self) -> str:
+        """Return whether the report speaks of slopes of the mean (the paper's) or the median."""
+        return self.size.statistic or "mean"
 
     @property
     def approximation(self) -> Approximation:

@@ -9,7 +9,6 @@ from rich.table import Table
 
 from sigmoe.lab._plan import PlannedCurve, plan_study, tasks_of
 from sigmoe.lab._schemas import SLOPES
-from sigmoe.lab._slopes import STATISTICS
 from sigmoe.lab._store import Store
 from sigmoe.lab._work import WORK
 
@@ -18,17 +17,20 @@ SCOPES = {"near-truth": "local", "random": "global"}
 
 
 def slope_table(store: Store) -> Table:
-    """Return the slopes of the curves' own losses, the paper's statistic, panel by panel."""
+    """Return the slopes of the curves' own losses, each study's statistic, panel by panel."""
     slopes = pl.read_csv(store.directory / "slopes.csv", schema=SLOPES)
-    table = Table(title="slopes of log mean loss on log n", title_justify="left")
+    studies = store.studies()
+    statistics = list(dict.fromkeys(study.statistic for study in studies))
+    title = f"slopes of log {' or '.join(statistics)} loss on log n"
+    table = Table(title=title, title_justify="left")
     for name in ("panel", "curve", "data", "fit"):
         table.add_column(name)
     for name in ("N", "slope", "95 % interval", "paper", "predicted", "fits", "failed"):
         table.add_column(name, justify="right")
     panel = None
-    for study in store.studies():
+    for study in studies:
         for curve in plan_study(study):
-            row = _find(slopes, curve)
+            row = _find(slopes, curve, f"log-{study.statistic}")
             if panel not in (None, curve.panel):
                 table.add_section()
             panel = curve.panel
@@ -93,8 +95,8 @@ def state_table(state: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _find(slopes: pl.DataFrame, curve: PlannedCurve) -> dict[str, Any]:
-    wanted = {**curve.key, "loss": curve.losses[0], "statistic": STATISTICS[0]}
+def _find(slopes: pl.DataFrame, curve: PlannedCurve, statistic: str) -> dict[str, Any]:
+    wanted = {**curve.key, "loss": curve.losses[0], "statistic": statistic}
     chosen = slopes.filter(pl.all_horizontal(pl.col(k) == v for k, v in wanted.items()))
     return chosen.row(0, named=True)
 

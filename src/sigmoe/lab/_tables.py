@@ -14,9 +14,6 @@ from sigmoe.lab._samples import CELL_SCHEMA, cell_columns
 from sigmoe.lab._schemas import SLOPES
 from sigmoe.lab._view import Curve, Point, Slope
 
-#: The statistic whose slope the paper prints: least squares of log mean loss on log n.
-PAPER_STATISTIC = "log-mean"
-
 #: Half length of an error bar, in standard deviations over replications (the paper's choice).
 BAR_WIDTH = 3.0
 
@@ -42,23 +39,23 @@ def bar(point: Point) -> Bar:
 
 
 def fitted_line(curve: Curve) -> Callable[[float], float] | None:
-    """Return the paper's fitted line n -> exp(a) n^slope, or None where there is no slope.
+    """Return the fitted line n -> exp(a) n^slope, or None where there is no slope.
 
-    The least squares line passes through the centre of (log n, log mean loss), so the stored
-    slope determines it.
+    The least squares line passes through the centre of (log n, log loss), mean or median as the
+    curve's statistic says, so the stored slope determines it.
     """
-    slope = curve.slopes.get(PAPER_STATISTIC)
-    points = curve.measured
-    if slope is None or math.isnan(slope.slope) or any(p.mean <= 0 for p in points):
+    slope = curve.main_slope
+    losses = [curve.summary(p) for p in curve.measured]
+    if slope is None or math.isnan(slope.slope) or any(loss <= 0 for loss in losses):
         return None
-    log_n = float(np.mean([math.log(p.n) for p in points]))
-    log_mean = float(np.mean([math.log(p.mean) for p in points]))
-    return lambda n: math.exp(log_mean + slope.slope * (math.log(n) - log_n))
+    log_n = float(np.mean([math.log(p.n) for p in curve.measured]))
+    log_loss = float(np.mean(np.log(losses)))
+    return lambda n: math.exp(log_loss + slope.slope * (math.log(n) - log_n))
 
 
 _SLOPE_COLUMNS = (
     *("figure", "panel", "curve", "reading", "protocol", "start", "n_fitted", "loss"),
-    *("slope", "ci_low", "ci_high", "paper_slope", "predicted_slope"),
+    *("statistic", "slope", "ci_low", "ci_high", "paper_slope", "predicted_slope"),
     *("n_min", "n_max", "fits", "failed"),
 )
 
@@ -145,28 +142,28 @@ def _known(value: float | None) -> float | None:
 
 
 def slope_rows(panels: Iterable[Panel]) -> list[tuple[Curve, Slope]]:
-    """Return the curves that have a slope of the paper's statistic under their own loss."""
+    """Return the curves that have a slope of their statistic under their own loss."""
     return [
         (curve, slope)
         for panel in panels
         for curve in panel.curves
-        if curve.main
-        and (slope := curve.slopes.get(PAPER_STATISTIC)) is not None
-        and not math.isnan(slope.slope)
+        if curve.main and (slope := curve.main_slope) is not None and not math.isnan(slope.slope)
     ]
 
 
 def slope_table(panels: Iterable[Panel]) -> pl.DataFrame:
     """Return a table as it was measured, one row a cell, reading and protocol.
 
-    Beside the slope of the mean loss: the slopes of the median loss and of its two parts, that of
-    the over-fitted true atom and that of the others, and the samples that errors of 0.1 and 0.03
-    need; see `sigmoe.lab._samples`.
+    `slope` is that of the statistic that the study names, in the column before it. Beside it stand
+    the slopes of the mean loss, of the median loss and of its two parts, that of the over-fitted
+    true atom and that of the others, and the samples that errors of 0.1 and 0.03 need; see
+    `sigmoe.lab._samples`.
     """
     names = ("figure", "panel", "curve", "reading", "protocol", "start", "n_fitted", "loss")
     rows = [
         {name: getattr(curve, name) for name in names}
         | {
+            "statistic": slope.statistic,
             "slope": slope.slope,
             "ci_low": _known(slope.ci_low),
             "ci_high": _known(slope.ci_high),

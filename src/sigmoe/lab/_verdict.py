@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 
 from sigmoe.lab._evidence import Evidence, Finding
-from sigmoe.lab._tables import PAPER_STATISTIC
-from sigmoe.lab._view import Curve, Slope
+from sigmoe.lab._view import PAPER_STATISTIC, Curve, Slope
 
 #: Intervals wider than this cannot tell the rates n^(-1/2) and n^0 apart.
 WIDE = 0.5
@@ -18,19 +17,24 @@ NO_DIFFERENCE = 0.02
 
 def paper_slope(curve: Curve) -> float:
     """Return the slope that the paper prints for this curve; NaN if it prints none."""
-    slope = curve.slopes.get(PAPER_STATISTIC)
+    slope = curve.main_slope
     return math.nan if slope is None or slope.paper is None else slope.paper
 
 
 def measured_slope(curve: Curve) -> float:
-    """Return the slope of log mean loss; NaN where there is none."""
-    slope = curve.slopes.get(PAPER_STATISTIC)
+    """Return the slope of the log loss, mean or median; NaN where there is none."""
+    slope = curve.main_slope
     return math.nan if slope is None else slope.slope
 
 
 def gap(curve: Curve) -> float:
     """Return measured minus paper's slope: positive is flatter than the paper, NaN unknown."""
     return measured_slope(curve) - paper_slope(curve)
+
+
+def _slope(curve: Curve) -> Slope:
+    """Return the slope that is spoken of, of a curve that has one."""
+    return curve.slopes[f"log-{curve.statistic}"]
 
 
 def judgement(curve: Curve) -> str:
@@ -46,7 +50,7 @@ def judgement(curve: Curve) -> str:
     {"no slope", "no claim", "no interval", "inside", "steeper", "flatter"}
         "steeper" and "flatter" tell how the measured slope differs from the paper's.
     """
-    slope = curve.slopes.get(PAPER_STATISTIC)
+    slope = curve.main_slope
     if slope is None or math.isnan(slope.slope):
         return "no slope"
     if slope.paper is None:
@@ -60,22 +64,22 @@ def judgement(curve: Curve) -> str:
 
 def wide(curve: Curve) -> bool:
     """Whether the interval is too wide for "inside" to mean much."""
-    slope = curve.slopes.get(PAPER_STATISTIC)
+    slope = curve.main_slope
     return slope is not None and slope.ci_high - slope.ci_low > WIDE
 
 
 _VERDICTS = {
-    "no slope": "There is no slope: the number of sizes with a mean loss above zero is {sizes}.",
-    "no claim": "Measured slope {slope}, 95 % interval {low} to {high}; there is no claim to "
+    "no slope": "There is no slope: the number of sizes with a {statistic} loss above zero is "
+    "{sizes}.",
+    "no claim": "{what} {slope}, 95 % interval {low} to {high}; there is no claim to "
     "compare it with.",
-    "no claim, no interval": "Measured slope {slope}, without an interval; there is no claim to "
+    "no claim, no interval": "{what} {slope}, without an interval; there is no claim to "
     "compare it with.",
-    "no interval": "Measured slope {slope}, without an interval; the paper's is {paper}.",
-    "inside": "Measured slope {slope}; the paper's {paper} lies inside our 95 % interval, "
-    "{low} to {high}.",
-    "steeper": "Measured slope {slope}; the paper's {paper} lies outside our 95 % interval, "
+    "no interval": "{what} {slope}, without an interval; the paper's is {paper}.",
+    "inside": "{what} {slope}; the paper's {paper} lies inside our 95 % interval, {low} to {high}.",
+    "steeper": "{what} {slope}; the paper's {paper} lies outside our 95 % interval, "
     "{low} to {high}: ours is steeper.",
-    "flatter": "Measured slope {slope}; the paper's {paper} lies outside our 95 % interval, "
+    "flatter": "{what} {slope}; the paper's {paper} lies outside our 95 % interval, "
     "{low} to {high}: ours is flatter.",
 }
 
@@ -84,19 +88,24 @@ def verdict(curve: Curve) -> Finding:
     """State the measured slope, its interval, and whether the paper's slope lies inside."""
     word = judgement(curve)
     if word == "no slope":
-        usable = sum(point.mean > 0 for point in curve.measured)
-        evidence = [Evidence("sizes", usable, curve.where, "count")]
-        return Finding("verdict", "verdict", _VERDICTS[word], tuple(evidence))
-    if word == "no claim" and math.isnan(curve.slopes[PAPER_STATISTIC].ci_low):
+        usable = sum(curve.summary(point) > 0 for point in curve.measured)
+        evidence = (
+            Evidence("sizes", usable, curve.where, "count"),
+            Evidence("statistic", curve.statistic, "study: statistic", "text"),
+        )
+        return Finding("verdict", "verdict", _VERDICTS[word], evidence)
+    if word == "no claim" and math.isnan(_slope(curve).ci_low):
         word = "no claim, no interval"
-    return Finding("verdict", "verdict", _VERDICTS[word], slope_evidence(curve))
+    of = "" if curve.statistic == PAPER_STATISTIC else f" of the {curve.statistic} loss"
+    what = Evidence("what", f"Measured slope{of}", "study: statistic", "text")
+    return Finding("verdict", "verdict", _VERDICTS[word], (*slope_evidence(curve), what))
 
 
 def slope_evidence(curve: Curve, prefix: str = "") -> tuple[Evidence, ...]:
     """Return slope, interval, paper's slope, fits and sizes of a curve as evidence."""
-    slope = curve.slopes[PAPER_STATISTIC]
+    slope = _slope(curve)
     source = f"slopes.csv: {curve.panel}, {curve.curve}, {curve.reading}, {curve.protocol}, " + (
-        f"{curve.start}, N={curve.n_fitted}, {curve.loss}, {PAPER_STATISTIC}"
+        f"{curve.start}, N={curve.n_fitted}, {curve.loss}, {slope.statistic}"
     )
     pieces = [
         Evidence(f"{prefix}slope", slope.slope, source, "slope"),
@@ -117,7 +126,8 @@ def tally(curves: Sequence[Curve]) -> Finding | None:
     judged = [word for word in words if word in ("inside", "steeper", "flatter")]
     if not judged:
         return None
-    source = f"slopes.csv: {PAPER_STATISTIC} of {len(words)} curves"
+    statistics = dict.fromkeys(f"log-{curve.statistic}" for curve in curves)
+    source = f"slopes.csv: {', '.join(statistics)} of {len(words)} curves"
     evidence = [
         Evidence(name, value, source, "count")
         for name, value in (
@@ -138,7 +148,7 @@ def tally(curves: Sequence[Curve]) -> Finding | None:
 
 def contrast(first: Curve, second: Curve) -> Finding | None:
     """Compare the difference between a panel's two curves with the paper's difference."""
-    slopes = [curve.slopes.get(PAPER_STATISTIC) for curve in (first, second)]
+    slopes = [curve.main_slope for curve in (first, second)]
     if any(s is None or s.paper is None or math.isnan(s.slope) for s in slopes):
         return None
     one, two = (s for s in slopes if s is not None)
@@ -177,7 +187,7 @@ def _order(one: Slope, two: Slope, claimed: float) -> str:
 
 def undecided(curve: Curve, other: Curve | None) -> Finding | None:
     """Warn where an interval is too wide, or holds both of the panel's slopes of the paper."""
-    slope = curve.slopes.get(PAPER_STATISTIC)
+    slope = curve.main_slope
     if slope is None or math.isnan(slope.ci_low):
         return None
     width = Evidence("width", slope.ci_high - slope.ci_low, "slopes.csv: ci_high - ci_low", "slope")

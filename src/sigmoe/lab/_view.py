@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 _T = TypeVar("_T")
+
+#: The statistic whose slope the paper prints: least squares of log mean loss on log n.
+PAPER_STATISTIC = "mean"
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,8 @@ class Curve:
         Variance of the noise in the samples; NaN if unknown.
     regular, reason : bool or None, str
         Whether the Fisher information predicts this curve and, if not, why.
+    statistic : {"mean", "median"}
+        Of the losses at one size, whose slope the study speaks of.
     """
 
     figure: str
@@ -183,6 +188,17 @@ class Curve:
     noise_variance: float = math.nan
     regular: bool | None = None
     reason: str = ""
+    statistic: str = PAPER_STATISTIC
+
+    @property
+    def main_slope(self) -> Slope | None:
+        """The slope that figures, tables and words speak of; None where it has no row."""
+        return self.slopes.get(f"log-{self.statistic}")
+
+    @property
+    def beside(self) -> Slope | None:
+        """The slope of the median where the main one is of the mean, and the other way round."""
+        return self.slopes.get("log-median" if self.statistic == "mean" else "log-mean")
 
     @property
     def over_specified(self) -> bool:
@@ -193,6 +209,10 @@ class Curve:
     def scope(self) -> str:
         """Whether the fits start near the truth ("local") or know nothing of it ("global")."""
         return "local" if self.start == "near-truth" else "global"
+
+    def summary(self, point: Point) -> float:
+        """Return the mean or the median loss at one size, as the curve's statistic says."""
+        return point.median if self.statistic == "median" else point.mean
 
     @property
     def measured(self) -> tuple[Point, ...]:
@@ -237,3 +257,13 @@ def log_slope(sizes: Sequence[float], values: Sequence[float]) -> float:
 def curve_slope(curve: Curve, quantity: Callable[[Point], float]) -> float:
     """Slope of any number taken from a curve's points, for example the start's loss."""
     return log_slope([p.n for p in curve.points], [quantity(p) for p in curve.points])
+
+
+def statistics_of(studies: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Return which statistic's slopes each stored study speaks of, by its name."""
+    found = {}
+    for study in studies:
+        presets = study.get("study", {}).get("presets", {})
+        preset = presets.get(study.get("preset"), {})
+        found[study["name"]] = preset.get("statistic", PAPER_STATISTIC)
+    return found

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sigmoe._base.errors import invalid
+
 #: What a piece of evidence measured: plain data, as it is stored.
 Numbers = Mapping[str, Any]
 Says = Literal["for", "against", "open"]
@@ -102,12 +104,30 @@ def readings(claim: Claim, stored: Mapping[str, Numbers]) -> dict[str, Reading]:
     """Return what the stored numbers of a claim say, by the name of the evidence.
 
     Evidence that has not been measured is open.
+
+    Raises
+    ------
+    InputError
+        If stored numbers are not those of the evidence.
     """
     missing = Reading("open", "not measured yet")
     return {
-        piece.name: piece.read(stored[piece.name]) if piece.name in stored else missing
+        piece.name: _read(claim, piece, stored[piece.name]) if piece.name in stored else missing
         for piece in claim.evidence
     }
+
+
+def _read(claim: Claim, piece: Evidence, numbers: Numbers) -> Reading:
+    """Return what numbers of a file say; whoever wrote it may have left some out."""
+    try:
+        return piece.read(numbers)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise invalid(
+            "evidence",
+            f"the numbers of claim {claim.name!r}, {piece.name!r}",
+            f"{type(error).__name__}: {error}",
+            f"Measure them again: sigmoe claims {claim.name} --check.",
+        ) from None
 
 
 def verdict(claim: Claim, read: Mapping[str, Reading]) -> str:

@@ -13,6 +13,7 @@ from sigmoe.ledger._claim import Numbers
 
 #: The evidence that comes with the package.
 SHIPPED = Path(__file__).with_name("evidence.json")
+_RULE = "a file of `sigmoe claims --check`"
 
 
 def load(path: Path = SHIPPED) -> dict[str, Any]:
@@ -24,14 +25,23 @@ def load(path: Path = SHIPPED) -> dict[str, Any]:
         If the file cannot be read as evidence.
     """
     try:
-        stored: Any = json.loads(path.read_text())
+        stored: Any = json.loads(path.read_text(), parse_constant=_no_number)
     except (OSError, ValueError) as error:
-        raise invalid(
-            "evidence", "a file of `sigmoe claims --check`", path, f"It cannot be read: {error}"
-        ) from None
+        raise invalid("evidence", _RULE, path, f"It cannot be read: {error}") from None
     if not isinstance(stored, dict) or not isinstance(stored.get("claims"), dict):
-        raise invalid("evidence", "a file of `sigmoe claims --check`", path, "It has no claims.")
+        raise invalid("evidence", _RULE, path, "It has no claims.")
+    for claim, entries in stored["claims"].items():
+        if not isinstance(entries, dict) or not all(map(_is_entry, entries.values())):
+            raise invalid("evidence", _RULE, path, f"Claim {claim!r} has no numbers there.")
     return {**stored}
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number of a measurement")
+
+
+def _is_entry(entry: object) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("numbers"), dict)
 
 
 def of_claim(stored: Mapping[str, Any], claim: str) -> dict[str, Numbers]:

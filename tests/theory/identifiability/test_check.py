@@ -147,6 +147,35 @@ def test_verdicts_combine(found, wanted):
             "n_atoms must be an integer >= 2; got 1. Take 2 or more; most strata compare atoms.",
         ),
         (
+            {"dim": 10**20},
+            {},
+            "dim must be small enough for a family of at most 500 functions; got "
+            "100000000000000000000. Dimension 2 shows all kinds of relations.",
+        ),
+        (
+            {"dim": 1},
+            {"n_atoms": 10**9},
+            "n_atoms must be small enough for a family of at most 500 functions; got 1000000000. "
+            "This one has 14000000000; 2 atoms show all kinds of relations.",
+        ),
+        (
+            {},
+            {"extended": "yes"},
+            "extended must be True or False; got 'yes'. Say whether to add strata.",
+        ),
+        (
+            {},
+            {"n_expert_parameters": 3},
+            "expert must be given with n_expert_parameters; got None. Pass the function as "
+            "expert=, or leave n_expert_parameters out.",
+        ),
+        (
+            {"expert": "polynomial:1000000"},
+            {},
+            "expert must be 'polynomial:P' with P <= 30 for this check; got "
+            "'polynomial:1000000'. Take a smaller degree.",
+        ),
+        (
             {},
             {"expert": 3},
             "expert must be a function E(x, eta); got 3. Pass a callable.",
@@ -154,8 +183,8 @@ def test_verdicts_combine(found, wanted):
         (
             {},
             {"expert": max},
-            "n_expert_parameters must be an integer >= 1; got None. Say how many entries eta has "
-            "for your expert.",
+            "n_expert_parameters must be an integer >= 1 and <= 30; got None. Say how many entries "
+            "eta has for your expert.",
         ),
         (
             {},
@@ -170,6 +199,15 @@ def test_refusals(parts, arguments, message):
     with pytest.raises(InputError) as caught:
         check_identifiability(architecture, **arguments)
     assert str(caught.value) == message
+
+
+def test_what_is_no_architecture_is_refused():
+    with pytest.raises(InputError) as caught:
+        check_identifiability("sigmoid")
+    assert str(caught.value) == (
+        "architecture must be an Architecture; got 'sigmoid'. "
+        "Write Architecture(gate=..., dim=...)."
+    )
 
 
 def test_the_sizes_that_are_refused_are_those_of_the_families():

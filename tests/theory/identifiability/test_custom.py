@@ -110,3 +110,19 @@ def test_the_scale_of_an_expert_does_not_matter_in_float64():
     report = check(lambda x, eta: 1e-20 * eta[0] * torch.exp(eta[1] * x[0]), "torch")
     ranks = {s.name: s.rank for s in report.strata}
     assert (ranks["generic atoms"], ranks["constant gates"]) == (8, 6)
+
+
+def test_a_text_is_not_run():
+    with pytest.raises(InputError) as caught:
+        check(lambda _, __: "x1 * eta1")
+    assert "got 'TypeError: the value is a text'." in str(caught.value)
+
+
+@pytest.mark.parametrize(("library", "module"), [("sympy", sympy), ("mpmath", mpmath)])
+def test_values_that_float64_does_not_hold_are_refused(library, module):
+    with pytest.raises(InputError) as caught:
+        check(lambda x, eta: module.exp(module.exp(10 + eta[0] * x[0])), library)
+    assert str(caught.value) == (
+        "expert must be a function E(x, eta) of values below 1e+100 at inputs in [-1, 1]; got "
+        "'<lambda>'. Divide it by its size."
+    )

@@ -141,6 +141,19 @@ def test_the_curves_of_a_regular_model_tend_to_the_fisher_information(regular):
         assert block.worst_standard_error <= block.standard_error
 
 
+def test_in_three_dimensions_the_curves_tend_to_the_fisher_information_too():
+    # Both integrals are quasi-Monte Carlo there.
+    architecture = Architecture(score="partial", expert="tanh", dim=3)
+    truth = draw_truth(architecture, 1, seed=1)
+    found = local_modulus(truth, 1, blocks=("weight", "eta"), decades=1.5, n_starts=1)
+    assert found.fisher.regular
+    assert [block.block for block in found.blocks] == ["weight", "eta"]
+    for block in found.blocks:
+        assert block.exponent == pytest.approx(1.0, abs=0.05)
+        limit = block.t[-1] / block.worst_standard_error
+        assert block.distance[-1] == pytest.approx(limit, rel=0.03)
+
+
 def test_a_model_that_is_not_regular_has_no_fisher_error_and_says_why():
     # The gate's weight trades against the size of the expert.
     truth = constant_gate("partial", "linear")
@@ -195,9 +208,15 @@ def test_no_other_search_finds_a_lower_distance():
         ({"n_experts": 0}, "n_experts must be an integer >= 1; got 0."),
         ({"over_specified": 1}, "over_specified must be an integer >= 0 and <= 0; got 1."),
         ({"blocks": ("b",)}, "blocks must be one of 'weight', 'A', 'eta'; got 'b'."),
-        ({"decades": 0.5}, "decades must be a number >= 1"),
-        ({"half_width": 0.0}, "half_width must be a number > 0"),
-        ({"n_starts": 0}, "n_starts must be an integer >= 1; got 0."),
+        ({"decades": 0.5}, "decades must be a number >= 1 and <= 12; got 0.5."),
+        ({"decades": 1e6}, "decades must be a number >= 1 and <= 12; got 1000000.0."),
+        ({"half_width": 0.0}, "half_width must be a number >= 0.001 and <= 1000; got 0.0."),
+        ({"half_width": 1e200}, "half_width must be a number >= 0.001 and <= 1000; got 1e\\+200."),
+        ({"n_experts": 10**6}, "n_experts must be an integer >= 1 and <= 100; got 1000000."),
+        ({"blocks": "eta"}, "blocks must be a sequence of one name or more; got 'eta'. Write"),
+        ({"blocks": ()}, "blocks must be a sequence of one name or more; got \\(\\). Write"),
+        ({"blocks": 3}, "blocks must be a sequence of one name or more; got 3. Write"),
+        ({"n_starts": 0}, "n_starts must be an integer >= 1 and <= 10000; got 0."),
     ],
 )
 def test_bad_input_is_refused(changes, message):
@@ -219,3 +238,59 @@ def test_a_sigmoid_gate_that_depends_on_the_input_is_not_shared():
     message = "truth must be with A = 0 and b = 0 at atom 1, .* got 'entries up to 1'. Name another"
     with pytest.raises(InputError, match=message):
         local_modulus(two_atoms(), 3)
+
+
+@pytest.mark.parametrize(
+    ("c", "eta", "message"),
+    [
+        (
+            -800.0,
+            [0.8, 0.4],
+            "truth must be of weights with log odds from -230 to 25; got '-800 at atom 0'. Move c: "
+            "gates that are closed or open to rounding cannot be followed.",
+        ),
+        (
+            40.0,
+            [0.8, 0.4],
+            "truth must be of weights with log odds from -230 to 25; got '40 at atom 0'. Move c: "
+            "gates that are closed or open to rounding cannot be followed.",
+        ),
+        (
+            0.0,
+            [0.0, 0.0],
+            "truth must be of experts of sizes from 1e-100 to 1e+100; got 'size 0 at atom 0'. "
+            "Leave atoms out that contribute nothing, and divide eta by its size.",
+        ),
+        (
+            0.0,
+            [0.0, 1e200],
+            "truth must be of experts of sizes from 1e-100 to 1e+100; got 'size 1e+200 at atom 0'. "
+            "Leave atoms out that contribute nothing, and divide eta by its size.",
+        ),
+    ],
+)
+def test_an_atom_that_contributes_nothing_or_everything_is_refused(c, eta, message):
+    line = Architecture(score="partial", expert="linear", dim=1)
+    with pytest.raises(InputError) as error:
+        local_modulus(MixingMeasure(line, [[[0.0]]], None, [c], [eta]), 2)
+    assert str(error.value) == message
+
+
+def test_a_softmax_weight_of_zero_is_refused():
+    architecture = Architecture(gate="softmax", score="partial", expert="tanh", dim=1)
+    eta = [[0.8, 0.4], [-1.0, 0.5]]
+    truth = MixingMeasure(architecture, [[[0.0]], [[0.0]]], None, [0.0, -900.0], eta)
+    with pytest.raises(InputError, match="log odds from -230 to 25; got '900 at atom 0'"):
+        local_modulus(truth, 3)
+
+
+@pytest.mark.parametrize("truth", ["tanh", None, Architecture(dim=1)])
+def test_what_is_no_measure_is_refused(truth):
+    with pytest.raises(InputError, match=r"truth must be a MixingMeasure; got .* Write Mixing"):
+        local_modulus(truth, 2)
+
+
+@pytest.mark.parametrize("noise_variance", [0.0, -1.0, float("nan"), "1"])
+def test_a_noise_that_is_no_variance_is_refused(regular, noise_variance):
+    with pytest.raises(InputError, match="noise_variance must be a number > 0; got"):
+        regular.blocks[0].asymptotic_from(noise_variance)

@@ -179,8 +179,23 @@ def test_results_can_be_read_and_stored(alone):
             "Each step should double the box; the default box of a fit has radius 10.",
         ),
         (
+            {"radii": "abcd"},
+            "radii must be at least 4 increasing positive numbers; got 'abcd'. "
+            "Each step should double the box; the default box of a fit has radius 10.",
+        ),
+        (
+            {"radii": None},
+            "radii must be at least 4 increasing positive numbers; got None. "
+            "Each step should double the box; the default box of a fit has radius 10.",
+        ),
+        (
+            {"member": "best"},
+            "member must be a MixingMeasure; got 'best'. Write MixingMeasure(...), or take "
+            "draw_truth(architecture, n_experts).",
+        ),
+        (
             {"n_points": 3},
-            "n_points must be an integer >= 4; got 3. "
+            "n_points must be an integer >= 4 and <= 1e+07; got 3. "
             "4 parameters need more points; ten times as many are a good choice.",
         ),
         (

@@ -8,7 +8,7 @@ from sigmoe._base.errors import InputError
 from sigmoe._base.seeds import seed_sequence
 from sigmoe.estimation import Bounds
 from sigmoe.moe import Architecture, MixingMeasure, draw_truth
-from sigmoe.theory import function_distance, project, set_loss, voronoi_loss
+from sigmoe.theory import attainment, function_distance, project, set_loss, voronoi_loss
 
 SOFTMAX = Architecture(gate="softmax", score="linear", expert="tanh", dim=1)
 SIGMOID = Architecture(gate="sigmoid", score="linear", expert="tanh", dim=1)
@@ -130,10 +130,41 @@ def test_another_distribution_of_the_inputs():
         ),
         (
             {"n_points": 7},
-            "n_points must be an integer >= 8; got 7. "
+            "n_points must be an integer >= 8 and <= 1e+07; got 7. "
             "8 parameters need more points; ten times as many are a good choice.",
         ),
-        ({"n_starts": 0}, "n_starts must be an integer >= 1; got 0. Use at least one start."),
+        (
+            {"n_starts": 0},
+            "n_starts must be an integer >= 1 and <= 10000; got 0. Use at least one start.",
+        ),
+        (
+            {"truth": 3},
+            "truth must be a MixingMeasure; got 3. Write MixingMeasure(...), or take "
+            "draw_truth(architecture, n_experts).",
+        ),
+        (
+            {"architecture": "sigmoid"},
+            "architecture must be an Architecture; got 'sigmoid'. "
+            "Write Architecture(gate=..., dim=...).",
+        ),
+        (
+            {"n_experts": 0},
+            "n_experts must be an integer >= 1; got 0. Ask for at least one expert.",
+        ),
+        (
+            {"n_experts": 10**9},
+            "n_experts must be few enough to be fitted to 10,000,000 points; got 1000000000. "
+            "These have 4,000,000,000 parameters.",
+        ),
+        (
+            {"sampler": 3},
+            "sampler must be a function of (rng, n) that returns inputs; got 3. "
+            "For example lambda rng, n: rng.normal(size=(n, 2)).",
+        ),
+        (
+            {"sampler": lambda _, n: np.zeros((n - 1, 1)), "n_points": 256},
+            "sampler(rng, n) must be an array with 256 rows; got 255. Return n rows.",
+        ),
         (
             {"within": -0.1},
             "within must be a number >= 0; got -0.1. Use 0 for the best optimum alone.",
@@ -149,6 +180,23 @@ def test_refusals(change, message):
     with pytest.raises(InputError) as error:
         project(**arguments)
     assert str(error.value) == message
+
+
+def test_a_sampler_that_takes_other_arguments_is_refused():
+    with pytest.raises(InputError, match=r"sampler must be a function of \(rng, n\) .* got <func"):
+        project(TRUTH, SIGMOID, 1, sampler=lambda n: np.zeros((n, 1)))
+
+
+def test_a_function_whose_squares_overflow_is_refused():
+    line = Architecture(score="linear", expert="linear", dim=1)
+    truth = MixingMeasure(line, None, [[0.0]], [0.0], [[0.0, 2e200]])
+    message = (
+        "truth must be of a function of size at most 1e+100; got 1e+200. Divide eta by its size."
+    )
+    for call in (lambda: project(truth, SIGMOID, 1), lambda: attainment(truth, truth)):
+        with pytest.raises(InputError) as error:
+            call()
+        assert str(error.value) == message
 
 
 PARTIAL = Architecture(score="partial", expert="linear", dim=1)
@@ -191,6 +239,11 @@ def test_members_that_are_not_best_stay_out_of_the_set():
     best = found.set_loss(last, within=0.0)
     assert best.names == ("0",)
     assert float(best) == float(voronoi_loss(last, found.members[0], "L3")) > 1.0
+    for within in (-0.1, float("nan"), "1"):
+        with pytest.raises(InputError, match="within must be a number >= 0; got"):
+            found.set_loss(last, within=within)
+    with pytest.raises(InputError, match="fitted must be a MixingMeasure; got 3"):
+        found.set_loss(3)
     everything = found.set_loss(last, within=0.25)
     assert everything.names == ("0", "1", "2")
     assert float(everything) == 0.0

@@ -451,7 +451,7 @@
         const select = html("select", {}, label);
         html("option", { value: "", textContent: "all" }, select);
         for (const value of values) html("option", { value, textContent: value }, select);
-        if (title === "Statistic" && values.includes("log-mean")) select.value = "log-mean";
+        if (title === "Statistic" && values.includes(place.dataset.statistic)) select.value = place.dataset.statistic;
         select.addEventListener("change", () => this.filter());
         this.selects.set(column, select);
       }

@@ -7,6 +7,7 @@ from math import comb
 from sigmoe._base.constraints import Choice, Interval, check
 from sigmoe._base.errors import invalid
 from sigmoe._base.seeds import Seed, child_seeds
+from sigmoe.estimation._fit import require_architecture
 from sigmoe.moe import Architecture
 from sigmoe.theory.identifiability._analyse import StratumReport, analyse
 from sigmoe.theory.identifiability._custom import ExpertFunction, custom_expert
@@ -25,6 +26,8 @@ CONDITIONS = {
 
 #: Families of more functions would take hours; the relations do not change with the dimension.
 _MOST_FUNCTIONS = 500
+#: Powers of a higher degree leave nothing of the digits.
+_MOST_DEGREE = 30
 
 
 def check_identifiability(
@@ -108,11 +111,23 @@ def check_identifiability(
     >>> report.strata[1].name, report.strata[1].identities[0].equation
     ('constant gates', "∂F/∂c = alpha1 σ'(c)/σ(c) ∂F/∂alpha1 + beta σ'(c)/σ(c) ∂F/∂beta")
     """
+    require_architecture(architecture)
     _check_condition(architecture, condition)
+    if not isinstance(extended, bool):
+        raise invalid("extended", "True or False", extended, "Say whether to add strata.")
     softmax = architecture.gate == "softmax"
     atoms = n_atoms if n_atoms is not None else (3 if softmax else 2)
     check("n_atoms", atoms, Interval("integer", 2), "Take 2 or more; most strata compare atoms.")
+    _check_degree(architecture.expert)
+    if architecture.dim > _MOST_FUNCTIONS:
+        # Variables of such a model are not even listed.
+        rule = f"small enough for a family of at most {_MOST_FUNCTIONS} functions"
+        remedy = "Dimension 2 shows all kinds of relations."
+        raise invalid("dim", rule, architecture.dim, remedy)
     piece: PreciseExpert = ridge_expert(architecture.expert, architecture.dim)
+    if expert is None and n_expert_parameters is not None:
+        remedy = "Pass the function as expert=, or leave n_expert_parameters out."
+        raise invalid("expert", "given with n_expert_parameters", None, remedy)
     if expert is not None:
         piece = custom_expert(expert, architecture.dim, n_expert_parameters, library)
     model = Model(architecture.gate, architecture.score, architecture.dim, piece)
@@ -142,6 +157,15 @@ def _holds(stratum: StratumReport) -> bool | None:
     return None if stratum.essential is None else not stratum.essential
 
 
+def _check_degree(expert: str) -> None:
+    if expert.startswith("polynomial:"):
+        degree = int(expert.removeprefix("polynomial:"))
+        if degree > _MOST_DEGREE:
+            rule = f"'polynomial:P' with P <= {_MOST_DEGREE} for this check"
+            remedy = "Take a smaller degree."
+            raise invalid("expert", rule, expert, remedy)
+
+
 def _check_condition(architecture: Architecture, condition: str) -> None:
     check("condition", condition, Choice(tuple(CONDITIONS)), "Choose one of Definitions 1-4.")
     scores = CONDITIONS[condition]
@@ -163,15 +187,21 @@ def _check_condition(architecture: Architecture, condition: str) -> None:
 
 
 def _check_size(model: Model, order: str, n_atoms: int, extended: bool) -> None:
+    functions = _count_functions(model, order, n_atoms, extended)
+    if functions <= _MOST_FUNCTIONS:
+        return
+    rule = f"small enough for a family of at most {_MOST_FUNCTIONS} functions"
+    least = 3 if model.gate == "softmax" else 2
+    if n_atoms > least and _count_functions(model, order, least, extended) <= _MOST_FUNCTIONS:
+        remedy = f"This one has {functions}; {least} atoms show all kinds of relations."
+        raise invalid("n_atoms", rule, n_atoms, remedy)
+    remedy = f"This one has {functions}; dimension 2 shows all kinds of relations."
+    raise invalid("dim", rule, model.dim, remedy)
+
+
+def _count_functions(model: Model, order: str, n_atoms: int, extended: bool) -> int:
     d = model.dim
     blocks = {"full": comb(d + 1, 2) + d, "partial": comb(d + 1, 2), "linear": d}
     variables = blocks[model.score] + len(model.expert.variables) + extended
     second = order == "strong" or extended
-    functions = n_atoms * (comb(variables + 2, 2) - 1 if second else variables + 1)
-    if functions > _MOST_FUNCTIONS:
-        raise invalid(
-            "dim",
-            f"small enough for a family of at most {_MOST_FUNCTIONS} functions",
-            d,
-            f"This one has {functions}; dimension 2 shows all kinds of relations.",
-        )
+    return n_atoms * (comb(variables + 2, 2) - 1 if second else variables + 1)

@@ -36,6 +36,12 @@ _GUARD = 40
 #: beside the largest value: float64 errs by 1e-10 there, float32 by 0.1.
 _STEP, _OFF = Fraction(1, 2**20), 1e-3
 
+#: Entries of eta, at most: derivatives of the second order are taken in all pairs of them.
+_MOST_PARAMETERS = 30
+
+#: Values of an expert beyond this are no numbers for float64, with their derivatives.
+_LARGEST = 10**100
+
 #: The user's function.
 ExpertFunction = Callable[[Any, Any], Any]
 
@@ -144,7 +150,11 @@ class SympyExpert(_Custom):
         x = sympy.symbols(f"x1:{self.dim + 1}", real=True)
         eta = sympy.symbols(f"eta1:{self.n_parameters + 1}", real=True)
         # Piecewise functions have derivatives that hold almost everywhere, and no point masses.
-        value = sympy.sympify(self.function(x, eta)).rewrite(sympy.Piecewise)
+        given = self.function(x, eta)
+        if isinstance(given, str):
+            # SymPy would run it as a program.
+            raise TypeError("the value is a text")
+        value = sympy.sympify(given).rewrite(sympy.Piecewise)
         found = {}
         for places in self.places(2):
             derivative = value
@@ -242,7 +252,7 @@ def custom_expert(
     check(
         "n_expert_parameters",
         n_parameters,
-        Interval("integer", 1),
+        Interval("integer", 1, _MOST_PARAMETERS),
         "Say how many entries eta has for your expert.",
     )
     check("library", library, Choice(tuple(_LIBRARIES)), "Name what the function is written with.")
@@ -265,6 +275,9 @@ def _check_derivatives(expert: _Custom) -> None:
     ]
     eta = [Fraction(int(k), 2**12) for k in rng.integers(2**11, 2**12, expert.n_parameters)]
     table = expert.table(X, eta, bits, 2)
+    if max(abs(value) for value in table[()]) >> bits >= _LARGEST:
+        rule = f"a function E(x, eta) of values below {_LARGEST:.0e} at inputs in [-1, 1]"
+        raise invalid("expert", rule, expert.name, "Divide it by its size.")
     first = {place: as_float(table[place,], bits) for place in range(expert.n_parameters)}
     size = max(np.abs(values).max() for values in (as_float(table[()], bits), *first.values()))
     for place, slope in first.items():

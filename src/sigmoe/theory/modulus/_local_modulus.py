@@ -8,11 +8,14 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from sigmoe._base.constraints import Choice, Interval, check
 from sigmoe._base.errors import invalid
 from sigmoe._base.seeds import Seed
 from sigmoe.moe import MixingMeasure
+from sigmoe.theory._inputs import require_present, require_single
 from sigmoe.theory._quadrature import box_quadrature, kinks_of
 from sigmoe.theory.modulus._direction import describe
 from sigmoe.theory.modulus._exponent import count_above, exponent_of
@@ -27,6 +30,12 @@ _BLOCKS = ("weight", "A", "b", "eta", "scale")
 #: Of the reach of a coordinate, the largest t.
 _LARGEST = 0.5
 _PER_DECADE = 6
+_MOST_EXPERTS = 100
+#: Log odds of the weights that can be told from 0 and 1, and have squares.
+_ODDS = -230.0, 25.0
+#: Half widths of boxes in which a function can be told from a constant, or from a step.
+_WIDTHS = 1e-3, 1e3
+_MOST_DECADES, _MOST_STARTS = 12.0, 10_000
 #: Rounding of distances, in sizes of the functions: float64's, with room for sums.
 _FLOOR = 1e-14
 
@@ -112,12 +121,16 @@ def local_modulus(
     inf
     """
     cell = _checked(truth, n_experts, over_specified)
-    check("half_width", half_width, Interval("number", 0.0, closed="neither"), "Try 3.")
-    check("decades", decades, Interval("number", 1.0), "Follow t down by at least one decade.")
-    check("n_starts", n_starts, Interval("integer", 1), "Use at least one start.")
+    check("half_width", half_width, Interval("number", *_WIDTHS), "Try 3.")
+    reach = "Follow t down by at least one decade; below 1e-12 all is rounding."
+    check("decades", decades, Interval("number", 1.0, _MOST_DECADES), reach)
+    check("n_starts", n_starts, Interval("integer", 1, _MOST_STARTS), "Use at least one start.")
+    check("n_experts", n_experts, Interval("integer", 1, _MOST_EXPERTS), "Fit fewer experts.")
+    _check_weights(truth)
     if n_experts > truth.n_experts:
         _check_shared(truth, cell)
     sizes = [1 + (n_experts - truth.n_experts) * (j == cell) for j in range(truth.n_experts)]
+    require_present(truth, box_quadrature(truth.architecture.dim, half_width).nodes)
     model, finer = (_model(truth, sizes, half_width, level, cell) for level in (1, 2))
     cases = _chosen(_cases(model, sizes), blocks)
     ladder = np.geomspace(1.0, 10.0**-decades, round(_PER_DECADE * decades) + 1)
@@ -140,8 +153,7 @@ def local_modulus(
 
 def _checked(truth: MixingMeasure, n_experts: int, over_specified: int | None) -> int:
     """Return the true atom that the extra atoms are near."""
-    if truth.batch_shape:
-        raise invalid("truth", "a single measure", repr(truth), "Take one with truth[k].")
+    require_single("truth", truth)
     least = Interval("integer", truth.n_experts)
     check("n_experts", n_experts, least, "Fit at least as many experts as the truth has.")
     if truth.architecture.n_invisible > 0 and truth.n_experts == 1:
@@ -152,6 +164,24 @@ def _checked(truth: MixingMeasure, n_experts: int, over_specified: int | None) -
         return last
     check("over_specified", over_specified, Interval("integer", 0, last), "Name a true atom.")
     return int(over_specified)
+
+
+def _check_weights(truth: MixingMeasure) -> None:
+    """Refuse weights that are 0 or 1 to rounding: nothing can move there."""
+    c = truth.c
+    if truth.architecture.n_invisible > 0:
+        # Of each weight e^c_j / sum e^c_i, the log odds.
+        total = torch.stack([torch.logsumexp(_others(c, j), 0) for j in range(len(c))])
+        c = c - total
+    for atom, value in enumerate(c.tolist()):
+        if not _ODDS[0] <= value <= _ODDS[1]:
+            rule = f"of weights with log odds from {_ODDS[0]:g} to {_ODDS[1]:g}"
+            remedy = "Move c: gates that are closed or open to rounding cannot be followed."
+            raise invalid("truth", rule, f"{value:.4g} at atom {atom}", remedy)
+
+
+def _others(c: Tensor, j: int) -> Tensor:
+    return torch.cat([c[:j], c[j + 1 :]])
 
 
 def _check_shared(truth: MixingMeasure, cell: int) -> None:
@@ -193,9 +223,17 @@ def _cases(model: MixtureModel, sizes: Sequence[int]) -> list[Case]:
     return [Case(key[1], key[0], found[key]) for key in keys if key in found]
 
 
+def _are_listed(names: object) -> bool:
+    """Return whether names are a sequence of at least one; a text is not one of its letters."""
+    return isinstance(names, Sequence) and not isinstance(names, str) and len(names) > 0
+
+
 def _chosen(cases: list[Case], blocks: Sequence[str] | None) -> list[Case]:
     if blocks is None:
         return cases
+    if not _are_listed(blocks):
+        remedy = "Write for example ('eta',), or leave it out for all."
+        raise invalid("blocks", "a sequence of one name or more", blocks, remedy)
     known = Choice(tuple(dict.fromkeys(case.block for case in cases)))
     for block in blocks:
         check("blocks", block, known, "Name blocks that the model has.")

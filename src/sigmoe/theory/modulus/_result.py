@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from math import inf, isfinite, isinf, isnan, nan
 from typing import Literal
 
+from sigmoe._base.constraints import Interval, check
 from sigmoe.moe import MixingMeasure
 from sigmoe.theory._fisher import FisherPrediction
 from sigmoe.theory.modulus._exponent import local_slopes
@@ -87,6 +88,8 @@ class BlockModulus:
         one at which that distance enters the part of the curve whose local slopes stay within
         0.1 k of the exponent.
         """
+        positive = Interval("number", 0.0, closed="neither")
+        check("noise_variance", noise_variance, positive, "Pass the variance of the noise.")
         if not isfinite(self.exponent):
             return inf
         slopes = local_slopes(self.t, self.distance, self.floor)

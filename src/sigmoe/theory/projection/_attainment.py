@@ -15,7 +15,8 @@ from sigmoe._base.constraints import Interval, check
 from sigmoe._base.errors import invalid
 from sigmoe._base.seeds import Seed
 from sigmoe.moe import MixingMeasure, Sampler
-from sigmoe.theory._points import integration_points
+from sigmoe.theory._inputs import require_moderate, require_single
+from sigmoe.theory._points import MOST_POINTS, integration_points
 from sigmoe.theory.projection._growth import Box, grow
 from sigmoe.theory.projection._model import ProjectionModel
 from sigmoe.theory.projection._verdict import judge
@@ -54,8 +55,8 @@ class Attainment:
         Sum over atoms of the root mean square of gate times expert, over that of the truth.
     least_gates : tuple of float
         Smallest root mean square of a gate that contributes.
-    measure : MixingMeasure
-        The minimiser in the largest box.
+    minimisers : tuple of MixingMeasure
+        The minimiser in each box.
     """
 
     verdict: str
@@ -66,7 +67,12 @@ class Attainment:
     outward: tuple[float | None, ...]
     cancellations: tuple[float, ...]
     least_gates: tuple[float, ...]
-    measure: MixingMeasure
+    minimisers: tuple[MixingMeasure, ...]
+
+    @property
+    def measure(self) -> MixingMeasure:
+        """Return the minimiser in the largest box."""
+        return self.minimisers[-1]
 
     @property
     def slopes(self) -> tuple[float, ...]:
@@ -101,7 +107,7 @@ class Attainment:
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return verdict, reason and sequence as plain numbers and lists, without the measure."""
+        """Return verdict, reason and sequence as plain numbers and lists, without the measures."""
         names = ("radii", "norms", "distances", "outward", "cancellations", "least_gates")
         return {
             "verdict": self.verdict,
@@ -174,10 +180,11 @@ def attainment(
     check(
         "n_points",
         n_points,
-        Interval("integer", math.ceil(parameters / architecture.n_columns)),
+        Interval("integer", math.ceil(parameters / architecture.n_columns), MOST_POINTS),
         f"{parameters} parameters need more points; ten times as many are a good choice.",
     )
     X = integration_points(architecture.dim, n_points, seed, sampler)
+    require_moderate(truth, X)
     return attainment_at(member, truth, X, radii, evaluations)
 
 
@@ -205,17 +212,14 @@ def _assemble(word: str, reason: str, boxes: list[Box], model: ProjectionModel) 
         outward=tuple(box.outward for box in boxes),
         cancellations=tuple(box.cancellation for box in boxes),
         least_gates=tuple(box.least_gate for box in boxes),
-        measure=model.measure(boxes[-1].x),
+        minimisers=tuple(model.measure(box.x) for box in boxes),
     )
 
 
 def require_comparable(name: str, measure: MixingMeasure, truth: MixingMeasure) -> None:
     """Raise InputError unless a measure has the truth's inputs and responses, both single."""
-    for title, given in ((name, measure), ("truth", truth)):
-        if given.batch_shape:
-            raise invalid(
-                title, "a single measure", f"a batch {given.batch_shape}", f"Use {title}[k]."
-            )
+    require_single(name, measure)
+    require_single("truth", truth)
     for field in ("dim", "n_outputs"):
         ours, theirs = getattr(measure.architecture, field), getattr(truth.architecture, field)
         if ours != theirs:
@@ -224,17 +228,25 @@ def require_comparable(name: str, measure: MixingMeasure, truth: MixingMeasure) 
             )
 
 
+def _rising(radii: object) -> bool:
+    try:
+        values = np.asarray(radii, dtype=float)
+    except (TypeError, ValueError):
+        return False
+    if values.ndim != 1 or len(values) < _FEWEST:
+        return False
+    return bool(values[0] > 0 and (np.diff(values) > 0).all() and np.isfinite(values).all())
+
+
 def _check(
     member: MixingMeasure, truth: MixingMeasure, radii: Sequence[float], evaluations: int
 ) -> None:
     require_comparable("member", member, truth)
-    values = np.asarray(radii, dtype=float)
-    rising = len(values) >= _FEWEST and values[0] > 0 and bool((np.diff(values) > 0).all())
-    if not (rising and bool(np.isfinite(values).all())):
+    if not _rising(radii):
         raise invalid(
             "radii",
             f"at least {_FEWEST} increasing positive numbers",
-            tuple(radii),
+            radii,
             "Each step should double the box; the default box of a fit has radius 10.",
         )
     check("evaluations", evaluations, Interval("integer", 1), "Allow at least one evaluation.")

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 from sigmoe._base.constraints import Interval, check
 from sigmoe._base.errors import invalid
 from sigmoe._base.seeds import Seed, child_seeds
-from sigmoe.estimation import Bounds, FitResult, fit_least_squares, random_start
+from sigmoe.estimation import Bounds, random_start
+from sigmoe.estimation._fit import require_architecture
 from sigmoe.moe import Architecture, MixingMeasure, Sampler
-from sigmoe.theory._function_distance import root_mean_square
-from sigmoe.theory._points import integration_points
-from sigmoe.theory.projection._distinct import group_measures, label_functions
-from sigmoe.theory.projection._exact import exact_member
-from sigmoe.theory.projection._result import EXACT, BestApproximations
+from sigmoe.theory._inputs import require_moderate, require_single
+from sigmoe.theory._points import MOST_POINTS, integration_points
+from sigmoe.theory.projection._optima import Problem
+from sigmoe.theory.projection._result import BestApproximations
 
 #: Starts are first fitted to this share of the points, and left there if hopeless.
 _COARSE = 4
@@ -25,30 +21,8 @@ _COARSE = 4
 _HOPELESS = 2.0
 #: Independent scrambles of the held-out points, from whose spread the error comes.
 _SCRAMBLES = 8
-#: Points on which optima are followed through growing boxes, for each input and parameter.
-_PER_INPUT, _PER_PARAMETER = 256, 8
-
-
-@dataclass(frozen=True)
-class _Target:
-    """What is approximated, and where: points to fit, and held-out ones."""
-
-    truth: MixingMeasure
-    X: Tensor
-    held_out: list[Tensor]
-    size: float
-
-    @property
-    def zero(self) -> float:
-        """Return the distance below which a fit counts as exact."""
-        return EXACT * self.size
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    fit: FitResult
-    distance: float
-    error: float
+#: Random starts, at most.
+_MOST_STARTS = 10_000
 
 
 def project(
@@ -106,7 +80,8 @@ def project(
     Every start is fitted to a quarter of the points, and then to all of them unless its mean
     square is above twice the best one's. The optima that are found are local, and more starts can
     find better ones. A box of parameters holds a best approximation always, the whole space need
-    not: ``attained`` follows the first members through growing boxes when it is asked for.
+    not: ``attained`` follows the first members through growing boxes when it is asked for, and
+    ``refined`` has the better optima that turn up on the way.
 
     Examples
     --------
@@ -119,84 +94,26 @@ def project(
     >>> found.attained  # two softmax gates are two sigmoid gates with opposite scores
     'attained'
     """
+    require_single("truth", truth)
+    require_architecture(architecture)
     _check(truth, architecture, n_experts, n_starts, n_points, within)
     points_seed, *start_seeds = child_seeds(seed, "projection", n_starts + 1)
     fit_seed, *check_seeds = points_seed.spawn(_SCRAMBLES + 1)
     X = integration_points(architecture.dim, n_points, fit_seed, sampler)
-    y = truth.predict(X)
     held_out = [
         integration_points(architecture.dim, max(2**12, len(X) // _SCRAMBLES), child, sampler)
         for child in check_seeds
     ]
-    target = _Target(truth, X, held_out, float(y.reshape(len(y), -1).norm()) / math.sqrt(len(y)))
+    require_moderate(truth, X)
+    problem = Problem(truth, X, held_out, bounds, max_iterations, within)
     rows = max(len(X) // _COARSE, 4 * architecture.n_parameters(n_experts))
     coarse = []
     for child in start_seeds:
-        start = random_start(X, y, architecture, n_experts, seed=child, bounds=bounds)
-        coarse.append(_fit(X[:rows], y[:rows], start, max_iterations, bounds))
-    limit = _HOPELESS * min(fit.objective for fit in coarse) + target.zero**2
-    candidates = []
-    for first in coarse:
-        if first.objective <= limit:
-            fit = _fit(X, y, first.measure, max_iterations, bounds)
-            candidates.append(_Candidate(fit, *_distance(fit.measure, truth, held_out)))
-    candidates.sort(key=lambda candidate: candidate.distance)
-    reach = (1.0 + within) * candidates[0].distance + target.zero
-    near = [candidate for candidate in candidates if candidate.distance <= reach]
-    return _collect(near, target, n_starts)
-
-
-def _fit(
-    X: Tensor,
-    y: Tensor,
-    start: MixingMeasure,
-    max_iterations: int,
-    bounds: Bounds | str | None,
-) -> FitResult:
-    return fit_least_squares(
-        X,
-        y,
-        start.architecture,
-        start.n_experts,
-        start=start,
-        bounds=bounds,
-        max_iterations=max_iterations,
-    )
-
-
-def _distance(
-    measure: MixingMeasure, truth: MixingMeasure, held_out: list[Tensor]
-) -> tuple[float, float]:
-    """Return ||f_G - f_G*|| and its standard error, from independent scrambles of the points."""
-    squares = torch.stack([root_mean_square(measure, truth, X).square() for X in held_out])
-    distance = float(squares.mean().sqrt())
-    error = float(squares.std()) / math.sqrt(len(held_out))
-    return distance, error / (2.0 * distance) if distance > 0 else 0.0
-
-
-def _collect(near: list[_Candidate], target: _Target, n_starts: int) -> BestApproximations:
-    """Return the distinct optima among candidates that are sorted by distance."""
-    groups = group_measures([candidate.fit.measure for candidate in near])
-    best = [near[group[0]] for group in groups]
-    measures = tuple(candidate.fit.measure for candidate in best)
-    distances = tuple(candidate.distance for candidate in best)
-    architecture, n_experts = measures[0].architecture, measures[0].n_experts
-    rows = max(_PER_INPUT * architecture.dim, _PER_PARAMETER * architecture.n_parameters(n_experts))
-    return BestApproximations(
-        truth=target.truth,
-        members=measures,
-        distances=distances,
-        distance_errors=tuple(candidate.error for candidate in best),
-        fitted_distances=tuple(math.sqrt(candidate.fit.objective) for candidate in best),
-        statuses=tuple(candidate.fit.status for candidate in best),
-        active_bounds=tuple(candidate.fit.active_bounds for candidate in best),
-        counts=tuple(len(group) for group in groups),
-        functions=label_functions(measures, distances, target.zero, target.held_out[0]),
-        n_starts=n_starts,
-        exact=exact_member(target.truth, architecture, n_experts),
-        size=target.size,
-        _points=target.X[:rows].clone(),
-    )
+        start = random_start(X, problem.y, architecture, n_experts, seed=child, bounds=bounds)
+        coarse.append(problem.fit(start, rows))
+    limit = _HOPELESS * min(fit.objective for fit in coarse) + problem.zero**2
+    found = [problem.optimum(fit.measure) for fit in coarse if fit.objective <= limit]
+    return BestApproximations.of(found, problem, n_starts)
 
 
 def _check(
@@ -207,8 +124,6 @@ def _check(
     n_points: int,
     within: float,
 ) -> None:
-    if truth.batch_shape:
-        raise invalid("truth", "a single measure", f"a batch {truth.batch_shape}", "Use truth[k].")
     for field in ("dim", "n_outputs"):
         ours, theirs = getattr(architecture, field), getattr(truth.architecture, field)
         if ours != theirs:
@@ -220,11 +135,14 @@ def _check(
             )
     parameters = architecture.n_parameters(n_experts)
     least = math.ceil(parameters / architecture.n_columns)
-    check("n_starts", n_starts, Interval("integer", 1), "Use at least one start.")
+    if least > MOST_POINTS:
+        rule = f"few enough to be fitted to {MOST_POINTS:,} points"
+        raise invalid("n_experts", rule, n_experts, f"These have {parameters:,} parameters.")
+    check("n_starts", n_starts, Interval("integer", 1, _MOST_STARTS), "Use at least one start.")
     check(
         "n_points",
         n_points,
-        Interval("integer", least),
+        Interval("integer", least, MOST_POINTS),
         f"{parameters} parameters need more points; ten times as many are a good choice.",
     )
     check("within", within, Interval("number", 0.0), "Use 0 for the best optimum alone.")

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 
+from sigmoe._base.constraints import Interval, check
 from sigmoe.moe import MixingMeasure
+from sigmoe.theory._function_distance import root_mean_square
+from sigmoe.theory._inputs import require_single
 from sigmoe.theory._representations import MOST_ATOMS, nearest_representations
 from sigmoe.theory._set_loss import SetLoss, set_loss
 from sigmoe.theory.projection._attainment import Attainment, attainment_at
+from sigmoe.theory.projection._distinct import group_measures, label_functions
+from sigmoe.theory.projection._exact import exact_member
 from sigmoe.theory.projection._growth import FLOOR
+from sigmoe.theory.projection._optima import EXACT, Optimum, Problem
 from sigmoe.theory.projection._verdict import ATTAINED
 
-#: Distances below this share of the truth's own size are all taken as zero.
-EXACT = 1e-6
 #: Members of so many functions are followed through growing boxes, the best ones.
 _FOLLOWED = 3
+#: Points on which they are followed, for each input and parameter.
+_PER_INPUT, _PER_PARAMETER = 256, 8
 #: Limits of distances that agree to this share are one infimum.
 _SAME_LIMIT = 1e-6
+#: An optimum in a growing box is better than a member if its distance is smaller by this share.
+_BETTER = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +57,7 @@ class BestApproximations:
         Entries at a bound, such as "A[2,0,1] at upper bound 10": a sign that the infimum is
         approached at infinity, or not attained.
     counts : tuple of int
-        How many starts ended at each member.
+        How many starts ended at each member; 0 for one that ``refined`` added.
     functions : tuple of int
         Which function each member has, 0, 1, ...: measures that differ by an identity, such as
         sigmoid(s) + sigmoid(-s) = 1 or the sign of an expert, share one.
@@ -71,7 +81,35 @@ class BestApproximations:
     n_starts: int
     exact: MixingMeasure | None
     size: float
-    _points: Tensor = field(repr=False)
+    _optima: tuple[Optimum, ...] = field(repr=False)
+    _problem: Problem = field(repr=False)
+
+    @classmethod
+    def of(cls, optima: Sequence[Optimum], problem: Problem, n_starts: int) -> BestApproximations:
+        """Return the distinct ones of optima that are within reach of the best."""
+        near = problem.near(optima)
+        groups = group_measures([optimum.measure for optimum in near])
+        best = tuple(
+            replace(near[group[0]], starts=sum(near[k].starts for k in group)) for group in groups
+        )
+        measures = tuple(optimum.measure for optimum in best)
+        distances = tuple(optimum.distance for optimum in best)
+        return cls(
+            truth=problem.truth,
+            members=measures,
+            distances=distances,
+            distance_errors=tuple(optimum.error for optimum in best),
+            fitted_distances=tuple(math.sqrt(optimum.fit.objective) for optimum in best),
+            statuses=tuple(optimum.fit.status for optimum in best),
+            active_bounds=tuple(optimum.fit.active_bounds for optimum in best),
+            counts=tuple(optimum.starts for optimum in best),
+            functions=label_functions(measures, distances, problem.zero, problem.held_out[0]),
+            n_starts=n_starts,
+            exact=exact_member(problem.truth, measures[0].architecture, measures[0].n_experts),
+            size=problem.size,
+            _optima=best,
+            _problem=problem,
+        )
 
     @property
     def n_optima(self) -> int:
@@ -87,6 +125,55 @@ class BestApproximations:
         """
         firsts = [self.functions.index(label) for label in range(min(self.n_optima, _FOLLOWED))]
         return {k: attainment_at(self.members[k], self.truth, self._points) for k in firsts}
+
+    @property
+    def _points(self) -> Tensor:
+        """Return the points on which members are followed, the first ones that were fitted."""
+        member = self.members[0]
+        parameters = member.architecture.n_parameters(member.n_experts)
+        rows = max(_PER_INPUT * member.architecture.dim, _PER_PARAMETER * parameters)
+        return self._problem.X[:rows]
+
+    @cached_property
+    def _better(self) -> list[MixingMeasure]:
+        """Return what growing boxes found inside the parameter space that is better than a member.
+
+        A minimum outside it, where an infimum at infinity is approached, is cut off at the bounds.
+        """
+        found = []
+        for k, attainment in self.attainments.items():
+            inside = [self._problem.inside(measure) for measure in attainment.minimisers]
+            near, *others = (
+                float(root_mean_square(measure, self.truth, self._points))
+                for measure in (self.members[k], *inside)
+            )
+            if min(others) < (1.0 - _BETTER) * near - self._problem.zero:
+                found.append(inside[others.index(min(others))])
+        return found
+
+    @cached_property
+    def refined(self) -> BestApproximations:
+        """Return the members together with the better optima that growing boxes found.
+
+        Following a member through growing boxes is a search, too, and may end at a better optimum
+        inside the parameter space than the random starts did. Each such optimum is fitted to all
+        points, as a start's is, and the members are chosen anew. These approximations themselves
+        if there is none; computes ``attainments``.
+
+        Examples
+        --------
+        >>> from sigmoe.moe import Architecture, draw_truth
+        >>> from sigmoe.theory import project
+        >>> truth = draw_truth(Architecture(gate="softmax", expert="relu", dim=1), 3, seed=1)
+        >>> model = Architecture(expert="relu", dim=1)
+        >>> found = project(truth, model, 1, n_starts=1, n_points=256, max_iterations=2)
+        >>> found.refined.distances[0] < found.distances[0]
+        True
+        """
+        if not self._better:
+            return self
+        added = [self._problem.optimum(start, starts=0) for start in self._better]
+        return BestApproximations.of([*self._optima, *added], self._problem, self.n_starts)
 
     @property
     def attained(self) -> str:
@@ -136,6 +223,8 @@ class BestApproximations:
         >>> float(found.set_loss(truth, "L5"))
         0.0
         """
+        require_single("fitted", fitted)
+        check("within", within, Interval("number", 0.0), "Use 0 for the best members alone.")
         least = 0.0 if self.exact is not None else self.distances[0]
         reach = (1.0 + within) * least + EXACT * self.size
         named = {
@@ -172,6 +261,8 @@ class BestApproximations:
             )
         for k, found in self.attainments.items():
             lines.append(f"member {k} in growing boxes: {found.summary}")
+        if self._better:
+            lines.append("growing boxes found a better optimum than a member: see refined")
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
