@@ -1,5 +1,5 @@
 # Targets: setup reproduce test test-browser docs bench bench-estimation bench-real-data
-# bench-attention lock clean.
+# bench-attention bench-attention-accuracy lock clean.
 # Each installs what it needs.
 PYTHON ?= python3.11
 PRESET ?= quick
@@ -15,7 +15,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup reproduce test lint types pytest test-browser docs bench bench-estimation
-.PHONY: bench-real-data bench-attention lock clean
+.PHONY: bench-real-data bench-attention bench-attention-accuracy lock clean
 
 help:
 	@echo "make setup         create $(VENV) with the exact versions of requirements.lock"
@@ -23,10 +23,11 @@ help:
 	@echo "make test          lint, types, tests and doctests"
 	@echo "make test-browser  open the report in a headless Chromium and use it"
 	@echo "make docs          build the site into docs/_build/html, warnings are errors"
-	@echo "make bench         every benchmark: bench-estimation, bench-real-data, bench-attention"
+	@echo "make bench         every benchmark below"
 	@echo "make bench-estimation  least squares against what else one would use (ARGS=--quick)"
 	@echo "make bench-real-data  mixtures against other regressions on real tables (ARGS=--quick)"
 	@echo "make bench-attention  sigmoid attention beside torch's softmax, on the CPU (ARGS=--quick)"
+	@echo "make bench-attention-accuracy  errors of attention by length, and their figure"
 	@echo "make lock          write the lock files anew from pyproject.toml"
 	@echo "make clean         remove caches and built files; results/ and $(VENV) stay"
 
@@ -66,7 +67,7 @@ test-browser: $(STAMP)
 docs: $(DOCS_STAMP)
 	$(BIN)/sphinx-build -E -W --keep-going -b html docs docs/_build/html
 
-bench: bench-estimation bench-real-data bench-attention
+bench: bench-estimation bench-real-data bench-attention bench-attention-accuracy
 
 # The peers' packages come on top of the lock; the tests do not need them.
 $(BENCH_STAMP): $(STAMP) requirements-bench.lock
@@ -82,6 +83,9 @@ bench-real-data: $(BENCH_STAMP)
 
 bench-attention: $(STAMP)
 	$(BIN)/python -m benchmarks.attention $(ARGS)
+
+bench-attention-accuracy: $(STAMP)
+	$(BIN)/python -m benchmarks.attention_accuracy $(ARGS)
 
 # Both lock files come from fresh environments, so that they hold what is needed and no more.
 # A local version such as 2.13.0+cpu is cut to the public one, which every index has.

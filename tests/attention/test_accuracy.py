@@ -7,18 +7,23 @@ import torch
 from torch import Tensor
 
 from sigmoe import sigmoid_attention, softmax_attention
-from sigmoe.attention import _tiles
+from sigmoe.attention import _backends, _native, _tiles
 
 BIASES = {"0": 0.0, "-log-n": "auto", "-15": -15.0, "5": 5.0}
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+FACTORS = pytest.mark.parametrize("factor", [1.0, 20.0], ids=["logits-of-1", "logits-to-100"])
 
 
-def honest(query: Tensor, key: Tensor, value: Tensor, bias: float | str) -> Tensor:
-    """Return eq. (2) as one writes it: scores and sums in float32, weights of the inputs' dtype."""
+def honest(query: Tensor, key: Tensor, value: Tensor, bias: float | str | Tensor) -> Tensor:
+    """Return eq. (2) as one writes it: scores and sums in float32, weights of the inputs' dtype.
+
+    Inputs of float64 stay so in every step.
+    """
+    work = torch.float64 if query.dtype == torch.float64 else torch.float32
     number = -math.log(key.shape[2]) if isinstance(bias, str) else bias
-    scores = query.float() @ key.float().mT * query.shape[3] ** -0.5 + number
+    scores = query.to(work) @ key.to(work).mT * query.shape[3] ** -0.5 + number
     weights = torch.sigmoid(scores).to(query.dtype)
-    return (weights.float() @ value.float()).to(query.dtype)
+    return (weights.to(work) @ value.to(work)).to(query.dtype)
 
 
 def relative_error(found: Tensor, exact: Tensor) -> float:
@@ -27,14 +32,19 @@ def relative_error(found: Tensor, exact: Tensor) -> float:
     return float((found.double() - exact).square().mean().sqrt() / exact.square().mean().sqrt())
 
 
-def results(function, inputs: list[Tensor], weights: Tensor, bias: float | str) -> list[Tensor]:
-    """Return the output and the gradients of query, key and value."""
+def gradients(function, inputs: list[Tensor], weights: Tensor) -> list[Tensor]:
+    """Return the output and the gradients of all inputs."""
     inputs = [part.detach().requires_grad_() for part in inputs]
-    output = function(*inputs, bias)
+    output = function(*inputs)
     return [output, *torch.autograd.grad(output, inputs, weights.to(output.dtype))]
 
 
-@pytest.mark.parametrize("factor", [1.0, 20.0], ids=["logits-of-1", "logits-to-100"])
+def results(function, inputs: list[Tensor], weights: Tensor, bias: float | str) -> list[Tensor]:
+    """Return the output and the gradients of query, key and value."""
+    return gradients(lambda *parts: function(*parts, bias), inputs, weights)
+
+
+@FACTORS
 @pytest.mark.parametrize("bias", BIASES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [196, 2048])
@@ -70,6 +80,40 @@ def test_a_mask_and_a_bias_are_added_in_float32() -> None:
     whole = bias.double() + mask.double()
     exact = sigmoid_attention(*(part.double() for part in inputs), bias=whole)
     assert relative_error(output, exact) < 3e-3
+
+
+def learned_bias(inputs: list[Tensor], bias: float | str, generator: torch.Generator) -> Tensor:
+    """Return a bias for each head of each entry, near a number, in the dtype of the inputs."""
+    number = -math.log(inputs[1].shape[2]) if isinstance(bias, str) else bias
+    noise = torch.randn(*inputs[0].shape[:2], 1, 1, generator=generator)
+    return (number + 0.1 * noise).to(inputs[0].dtype)
+
+
+@FACTORS
+@pytest.mark.parametrize("bias", BIASES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("backend", ["native", "tiled"])
+def test_every_gradient_of_each_back_end_keeps_the_contract(
+    backend: str, dtype: str, bias: str, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(11)
+    shapes = [(2, 16, 97, 64), (2, 16, 131, 64), (2, 16, 131, 64), (2, 16, 97, 64)]
+    *inputs, weights = (torch.randn(s, generator=generator).to(DTYPES[dtype]) for s in shapes)
+    if backend == "native" and not _native.available(inputs[0]):
+        pytest.skip(f"no compiled kernel for {dtype}: {_native.native_status()}")
+    inputs[0] = inputs[0] * factor
+    inputs.append(learned_bias(inputs, BIASES[bias], generator))
+    # Sums over several tiles.
+    monkeypatch.setattr(_tiles, "SIDE", 32)
+    with _backends.forced(backend):
+        found = gradients(lambda q, k, v, b: sigmoid_attention(q, k, v, bias=b), inputs, weights)
+    peer = gradients(honest, inputs, weights)
+    exact = gradients(honest, [part.double() for part in inputs], weights.double())
+    for name, ours_part, peer_part, exact_part in zip(
+        ("output", "query", "key", "value", "bias"), found, peer, exact, strict=True
+    ):
+        error = relative_error(ours_part, exact_part)
+        assert error <= 2 * relative_error(peer_part, exact_part), name
 
 
 def test_the_left_tail_keeps_its_digits() -> None:

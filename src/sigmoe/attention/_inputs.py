@@ -177,8 +177,9 @@ def _four_axes(name: str, part: Tensor, query: Tensor, n_keys: int) -> Tensor:
     _check_device(name, part, query)
     target = (*query.shape[:-1], n_keys)
     shape = (1,) * (len(target) - part.ndim) + tuple(part.shape)
+    # Not "size in (1, whole)": torch.compile does not look inside a size that it keeps open.
     fits = len(shape) == len(target) and all(
-        size in (1, whole) for size, whole in zip(shape, target, strict=True)
+        size == 1 or size == whole for size, whole in zip(shape, target, strict=True)
     )
     if not fits:
         rule = f"broadcastable to (batch..., heads, L, S) = {target}"

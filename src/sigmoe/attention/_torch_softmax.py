@@ -31,7 +31,10 @@ def can_do(call: Arguments) -> bool:
 def torch_softmax(call: Arguments) -> Tensor:
     """Return softmax attention, of shape (B, Hq, L, Ev)."""
     key, value = call.key, call.value
-    grouped = call.query.shape[1] != key.shape[1]
+    # Where torch.compile keeps the numbers of heads open, their comparison is no bool yet.
+    grouped = False
+    if call.query.shape[1] != key.shape[1]:
+        grouped = True
     if call.is_causal:
         # torch multiplies weights of 0 by later values, and 0 * NaN is NaN.
         key, value = (part.nan_to_num(0.0, 0.0, 0.0) for part in (key, value))

@@ -127,6 +127,13 @@ class TransformerBlock(nn.Module):
         )
         self.feed_forward_norm = Norm(dim)
 
+    def reset_parameters(self) -> None:
+        """Draw the weights of all parts anew, from torch's generator."""
+        for part in (self.attention, self.feed_forward):
+            part.reset_parameters()
+        for norm in (self.attention_norm, self.feed_forward_norm):
+            norm.reset_parameters()
+
     def forward(
         self, x: Tensor, attn_mask: Tensor | None = None, cache: KeyValueCache | None = None
     ) -> Tensor:

@@ -162,10 +162,7 @@ class SelfAttention(nn.Module):
         return self.settings.gate
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew, from torch's generator."""
-        if isinstance(self.slopes, Tensor):
-            # No state_dict holds them: without this, a layer that was built on "meta" has none.
-            self.slopes.copy_(alibi_slopes(self.settings.heads))
+        """Draw the weights anew, from torch's generator, and write all that is constant."""
         for linear in (self.query, self.key, self.value, self.output):
             nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
         if self.value.bias is not None:
@@ -180,6 +177,9 @@ class SelfAttention(nn.Module):
             nn.init.constant_(self.bias, self.settings.first_bias)
         if self.layer_scale is not None and self.settings.layer_scale is not None:
             nn.init.constant_(self.layer_scale, self.settings.layer_scale)
+        # No state_dict holds them: after the meta device nothing else would write them.
+        if isinstance(self.slopes, Tensor):
+            self.slopes.copy_(alibi_slopes(self.heads))
 
     def forward(
         self, x: Tensor, attn_mask: Tensor | None = None, cache: KeyValueCache | None = None
