@@ -275,6 +275,20 @@ class TestAxes:
             [*([s.ci_low, s.ci_high] for s in slopes), [0.0, 0.0]],
         )
 
+    def test_forest_places_what_theory_predicts(self, results, tmp_path):
+        made = Synthetic()
+        for curve, slope in (("sigmoid, ReLU", -0.25), ("softmax, ReLU", None)):
+            law = power(9.0, -0.5)
+            made.add("dense", curve, "expert", law, figure="table1", predicted_slope=slope)
+        figure = forest(read_results(made.write(tmp_path / "predicted")).panels)
+        drawn = [line for line in figure.axes[0].get_lines() if line.get_marker() == "D"]
+        assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in drawn] == [(-0.25, 1)]
+        named = [
+            [text.get_text() for text in shown.legends[0].get_texts()]
+            for shown in (figure, forest(panels_of(results, "table1")))
+        ]
+        assert ["predicted" in names for names in named] == [True, False]
+
 
 class TestAwkwardCurves:
     def test_one_size_has_no_slope_and_says_so(self, tmp_path):

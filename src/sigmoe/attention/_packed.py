@@ -151,25 +151,27 @@ class _Batches:
 
     def as_packed(self, output: Tensor) -> Tensor:
         """Return the rows of all batches, one after the other, in the order of the sequences."""
-        rows = self._rows(0)
-        if rows == list(range(len(output))):
-            return output
-        order = torch.tensor(rows, device=output.device)
-        return torch.empty_like(output).index_copy(0, order, output)
+        rows = self._rows(0, output)
+        return output if rows is None else torch.empty_like(output).index_copy(0, rows, output)
 
-    def _rows(self, side: int) -> list[int]:
-        """Return the packed row of each row of the batches; side 0 is that of the queries."""
-        return [
-            row
+    def _rows(self, side: int, packed: Tensor) -> Tensor | None:
+        """Return the packed row of each row of the batches; None if they stand in that order.
+
+        Side 0 is that of the queries.
+        """
+        parts = [
+            torch.arange(start[side], start[side] + lengths[side])
             for lengths, starts in self.starts.items()
             for start in starts
-            for row in range(start[side], start[side] + lengths[side])
         ]
+        rows = torch.cat(parts) if parts else torch.arange(0)
+        in_order = torch.equal(rows, torch.arange(len(rows)))
+        return None if in_order else rows.to(packed.device)
 
     def _cut(self, packed: Tensor, side: int) -> list[Tensor]:
-        rows = self._rows(side)
-        if rows != list(range(len(packed))):
-            packed = packed.index_select(0, torch.tensor(rows, device=packed.device))
+        rows = self._rows(side, packed)
+        if rows is not None:
+            packed = packed.index_select(0, rows)
         # One split for all: each slice of its own would have a gradient of the whole size.
         sizes = [lengths[side] * len(starts) for lengths, starts in self.starts.items()]
         parts = zip(packed.split(sizes), self.starts.items(), strict=True)

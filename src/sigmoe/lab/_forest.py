@@ -25,11 +25,20 @@ _CROSS: dict[str, Any] = {
     "markeredgewidth": 1.3,
     "linestyle": "none",
 }
+#: The slope that theory predicts for the loss, in this setting and from this start.
+_DIAMOND: dict[str, Any] = {
+    "marker": "D",
+    "markersize": 4.5,
+    "markeredgewidth": 1.1,
+    "markerfacecolor": "white",
+    "color": "black",
+    "linestyle": "none",
+}
 _Row = tuple[Curve, Slope]
 
 
 def forest(panels: Sequence[Panel]) -> Figure:
-    """Return the slopes of a table's cells with their intervals, and the slopes it claims.
+    """Return the slopes of a table's cells, their intervals, what is predicted and what is claimed.
 
     Where a study speaks of the median loss, a cross marks the slope of the mean if it differs.
     """
@@ -46,7 +55,10 @@ def forest(panels: Sequence[Panel]) -> Figure:
     statistics = sorted({curve.statistic for curve, _ in rows})
     ax.set_xlabel(f"slope of log {' or '.join(statistics)} loss on log $n$")
     ax.axvline(0.0, color=_GREY, linewidth=0.7)
-    handles = _key(any(_stray(*row) for row in rows))
+    handles = _key(
+        predictions=any(slope.predicted is not None for _, slope in rows),
+        strays=any(_stray(*row) for row in rows),
+    )
     figure.legend(
         handles=handles, loc="outside lower center", ncols=len(handles), borderaxespad=0.9
     )
@@ -60,6 +72,8 @@ def _draw_row(ax: Axes, curve: Curve, slope: Slope, y: int, slot: int) -> None:
     colour = COLOURS[slot % len(COLOURS)]
     if not math.isnan(slope.ci_low):
         ax.plot([slope.ci_low, slope.ci_high], [y, y], color=colour, linewidth=2.2)
+    if slope.predicted is not None:
+        ax.plot(slope.predicted, y, **_DIAMOND)
     ax.plot(slope.slope, y, marker=MARKERS[slot % len(MARKERS)], color=colour)
     stray = _stray(curve, slope)
     if stray is not None:
@@ -75,11 +89,12 @@ def _stray(curve: Curve, slope: Slope) -> Slope | None:
     return beside if differ else None
 
 
-def _key(strays: bool) -> list[Line2D]:
+def _key(predictions: bool, strays: bool) -> list[Line2D]:
     measured = Line2D([], [], marker="o", color=_GREY, lw=2.2, label="measured, 95 % interval")
     claimed = Line2D([], [], ls="none", marker="|", color="black", ms=11, mew=1.6, label="Table 1")
     mean = [Line2D([], [], color=_GREY, label="slope of the mean", **_CROSS)] if strays else []
-    return [measured, *mean, claimed]
+    theory = [Line2D([], [], label="predicted", **_DIAMOND)] if predictions else []
+    return [measured, *mean, *theory, claimed]
 
 
 def _names(rows: Sequence[_Row]) -> list[str]:

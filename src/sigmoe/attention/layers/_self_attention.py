@@ -147,7 +147,7 @@ class SelfAttention(nn.Module):
         learned, scaled = chosen.bias == "learned", chosen.layer_scale is not None
         self.bias = nn.Parameter(torch.empty(heads, 1, 1)) if learned else None
         self.layer_scale = nn.Parameter(torch.empty(dim)) if scaled else None
-        slopes = torch.empty(heads) if chosen.alibi else None
+        slopes = alibi_slopes(heads) if chosen.alibi else None
         self.register_buffer("slopes", slopes, persistent=False)
         self.reset_parameters()
 
