@@ -161,7 +161,8 @@ def test_a_sample_with_few_rows_a_parameter_gives_all_of_them() -> None:
         (8, 8, 100_000, None, 25_000),  # a quarter
         (20, 4, 100_000, None, 16_128),  # 16 a parameter: a matrix costs many gradients here
         (8, 8, 10_000, 16, 2048),  # 16 residuals a row
-        (2, 3, 10_000_000, None, 2**18),  # no more than stay in memory
+        (2, 3, 1_000_000, None, 27_000),  # 1000 residuals a parameter
+        (8, 8, 10_000_000, None, 2**18),  # no more than stay in memory
         (2, 3, 16_384, None, None),
     ],
 )

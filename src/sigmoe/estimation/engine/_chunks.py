@@ -34,8 +34,9 @@ _GRADIENTS = 9
 #: ... but from so many residuals a parameter and in all: small samples are quick, and fits of them
 #: that are the same up to rounding (weights in place of repeated rows) should take the same path.
 CURVATURE_ROWS, CURVATURE_LEAST = 16, 8192
-#: ... and beyond that from no more rows than this, which stay in memory.
-_CURVATURE_MOST = 2**18
+#: ... and beyond that from no more residuals a parameter than this, which give the matrix to a few
+#: percent in every direction, and from no more rows than this, which stay in memory.
+_CURVATURE_ENOUGH, _CURVATURE_MOST = 1000, 2**18
 #: ... and at least so many rows, however many columns a response has.
 _FEWEST_ROWS = 2048
 
@@ -118,8 +119,10 @@ def _curvature_count(n: int, design: Layout) -> int:
     """
     architecture = design.architecture
     columns = architecture.n_columns
-    residuals = max(CURVATURE_ROWS * architecture.n_parameters(design.n_experts), CURVATURE_LEAST)
+    parameters = architecture.n_parameters(design.n_experts)
+    residuals = max(CURVATURE_ROWS * parameters, CURVATURE_LEAST)
     needed = max(ceil(residuals / columns), min(residuals, _FEWEST_ROWS))
     share = min(CURVATURE_SHARE, _GRADIENTS * _gradient_products(design) / design.n_moments)
-    wanted = max(needed, min(int(share * n), _CURVATURE_MOST))
+    enough = min(ceil(_CURVATURE_ENOUGH * parameters / columns), _CURVATURE_MOST)
+    wanted = max(needed, min(int(share * n), enough))
     return n if n <= 2 * wanted else wanted
