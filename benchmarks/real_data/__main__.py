@@ -23,9 +23,7 @@ from benchmarks.real_data.report import draw, markdown
 from benchmarks.real_data.standard_errors import sentence, standard_errors
 from threadpoolctl import threadpool_limits
 
-ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "benchmarks" / "results"
-PICTURE = ROOT / "docs" / "_static" / "real-data.png"
+RESULTS = Path(__file__).parents[1] / "results"
 PACKAGES = ("sigmoe", "torch", "numpy", "scipy", "scikit-learn", "statsmodels", "cgmm")
 
 
@@ -84,8 +82,9 @@ def compare(parsed: argparse.Namespace, chosen: Sequence[Model]) -> None:
         content["lines"] = [asdict(line) for line in make_lines(outcomes)]
         content["folds"] = [asdict(outcome) for outcome in outcomes]
         write(parsed, content)
-    if outcomes and not (parsed.quick or parsed.tables or parsed.models):
-        draw(make_lines(outcomes), chosen, titles).savefig(PICTURE, dpi=120)
+    if outcomes and not (parsed.quick or parsed.tables or parsed.models or without):
+        figure = draw(make_lines(outcomes), chosen, titles)
+        figure.savefig(parsed.out / "real_data.png", dpi=120)
 
 
 def measured(table: Table, chosen: Sequence[Model], parsed: argparse.Namespace) -> list[Outcome]:
