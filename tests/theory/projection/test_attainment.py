@@ -199,8 +199,9 @@ def test_results_can_be_read_and_stored(alone):
             "4 parameters need more points; ten times as many are a good choice.",
         ),
         (
-            {"evaluations": 0},
-            "evaluations must be an integer >= 1; got 0. Allow at least one evaluation.",
+            {"evaluations": 49},
+            "evaluations must be an integer >= 50; got 49. "
+            "An optimum that has not moved would look attained; 300 is the default.",
         ),
         (
             {"truth": draw_truth(Architecture(dim=2), 1)},

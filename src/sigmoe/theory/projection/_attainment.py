@@ -25,6 +25,9 @@ from sigmoe.theory.projection._verdict import judge
 RADII = (1.25, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
 #: Boxes that a verdict needs at least.
 _FEWEST = 4
+#: Evaluations of a solve, at least; after fewer an optimum that runs away has not moved yet.
+_FEWEST_EVALUATIONS = 50
+_STUCK = "An optimum that has not moved would look attained; 300 is the default."
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +146,7 @@ def attainment(
     seed : int or SeedSequence
         Scrambles the points.
     evaluations : int
-        Limit on the evaluations of a solve, of which there are up to four a box.
+        Limit on the evaluations of a solve, at least 50; there are up to four solves a box.
 
     Returns
     -------
@@ -153,7 +156,7 @@ def attainment(
     ------
     InputError
         For batches, measures of other inputs or responses, radii that do not increase or are
-        fewer than four, or fewer points than parameters.
+        fewer than four, or too few points or evaluations.
 
     Notes
     -----
@@ -249,4 +252,4 @@ def _check(
             radii,
             "Each step should double the box; the default box of a fit has radius 10.",
         )
-    check("evaluations", evaluations, Interval("integer", 1), "Allow at least one evaluation.")
+    check("evaluations", evaluations, Interval("integer", _FEWEST_EVALUATIONS), _STUCK)
