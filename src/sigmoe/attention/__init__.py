@@ -1,7 +1,7 @@
 """Sigmoid and softmax attention, eqs. (1) and (2), on CPU and GPU, with the same options."""
 
 # The import registers the rules of the operators under torch.vmap.
-import sigmoe.attention._vmap  # noqa: F401
+import sigmoe.attention._vmap  # noqa: F401 - for what it registers
 from sigmoe.attention._functional import attention_weights, sigmoid_attention, softmax_attention
 from sigmoe.attention._mixture import AttentionMixture, as_mixture
 from sigmoe.attention._mixture_heads import HeadWeights

@@ -8,6 +8,7 @@ of the code's meaning; not labels, not workers.
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from sigmoe.lab._study_inputs import Atom, Modulus, Nodes
 from sigmoe.moe import Architecture
 
 #: Raised by hand when a change to the code changes the numbers of a task that was stored before.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,21 @@ class Minpack:
     name: Literal["minpack"] = "minpack"
 
 
+class _Task(ABC):
+    """What names a task."""
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Return everything that determines the numbers of this task."""
+
+    @cached_property
+    def task_id(self) -> str:
+        """Return the hash of the identity."""
+        return content_hash(self.identity())
+
+
 @dataclass(frozen=True)
-class FitTask:
+class FitTask(_Task):
     """One fit of one model to one sample, at quadrature nodes where there are ``nodes``."""
 
     truth: TruthSpec
@@ -145,11 +159,6 @@ class FitTask:
             data["nodes"] = dataclasses.asdict(self.nodes)
         return data
 
-    @cached_property
-    def task_id(self) -> str:
-        """Return the hash of the identity."""
-        return content_hash(self.identity())
-
     @property
     def requires(self) -> tuple[str, ...]:
         """Return the tasks whose results this one needs."""
@@ -157,7 +166,7 @@ class FitTask:
 
 
 @dataclass(frozen=True)
-class ProjectTask:
+class ProjectTask(_Task):
     """Best approximations of a truth by a model of another gate, in the population."""
 
     truth: TruthSpec
@@ -182,14 +191,9 @@ class ProjectTask:
             "max_iterations": self.max_iterations,
         }
 
-    @cached_property
-    def task_id(self) -> str:
-        """Return the hash of the identity."""
-        return content_hash(self.identity())
-
 
 @dataclass(frozen=True)
-class ModulusTask:
+class ModulusTask(_Task):
     """The local modulus of the experts' parameters, where the fits of a model start."""
 
     truth: TruthSpec
@@ -211,11 +215,6 @@ class ModulusTask:
             "half_width": self.half_width,
             "effort": dataclasses.asdict(self.effort),
         }
-
-    @cached_property
-    def task_id(self) -> str:
-        """Return the hash of the identity."""
-        return content_hash(self.identity())
 
 
 AnyTask = FitTask | ProjectTask | ModulusTask
