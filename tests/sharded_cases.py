@@ -19,7 +19,7 @@ from torch.distributed.tensor import DTensor
 from sigmoe.attention import SelfAttention, TransformerBlock
 
 RANKS, DIM = 2, 8
-#: Three heads do not divide among two processes.
+#: Every setting of a layer but its heads and its window.
 EVERYTHING: dict[str, Any] = {
     "head_dim": 6,
     "bias": "learned",
@@ -33,6 +33,7 @@ EVERYTHING: dict[str, Any] = {
     "value_activation": "gelu",
     "causal": True,
 }
+#: Three heads do not divide among two processes.
 MODULES: dict[str, Callable[[], nn.Module]] = {
     "attention": lambda: SelfAttention(DIM, 3, **EVERYTHING),
     "softmax": lambda: SelfAttention(DIM, 4, key_heads=2, gate="softmax", window=(3, 0)),

@@ -9,33 +9,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from sharded_cases import EVERYTHING
 from sigmoe._base.errors import InputError
 from sigmoe.attention import SelfAttention, TransformerBlock, recipe
 from sigmoe.attention.layers._positions import alibi_slopes, rotate
 
 PLAIN = {"heads": 4}
-EVERYTHING = {
-    "heads": 4,
-    "key_heads": 2,
-    "head_dim": 6,
-    "bias": "learned",
-    "length": 16,
-    "rotary": 100.0,
-    "alibi": True,
-    "qk_norm": True,
-    "layer_scale": 0.5,
-    "hybrid_norm": True,
-    "output_gate": True,
-    "value_activation": "gelu",
-    "causal": True,
-    "window": (5, 0),
-}
 SETTINGS = {
     "plain": PLAIN,
     "softmax": {"heads": 2, "gate": "softmax", "causal": True},
     "number": {"heads": 2, "bias": -1.0},
     "length": {"heads": 2, "bias": "length"},
-    "everything": EVERYTHING,
+    "everything": {"heads": 4, "key_heads": 2, "window": (5, 0), **EVERYTHING},
 }
 
 
