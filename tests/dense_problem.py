@@ -14,6 +14,8 @@ class Dense:
     """A least squares problem from its residual function, with autograd Jacobians."""
 
     residuals: Residuals
+    #: Whether steps are curved.
+    curved: bool = False
 
     def objective(self, theta: Tensor) -> float:
         return float(self.residuals(theta).square().mean())
@@ -26,8 +28,29 @@ class Dense:
         jacobian = self.jacobian(theta)
         return jacobian.T @ jacobian / len(jacobian)
 
+    def bend(self, theta: Tensor, step: Tensor) -> Tensor | None:
+        if not self.curved:
+            return None
+        jacobian = self.jacobian(theta)
+        return jacobian.T @ second_derivative(self.residuals, theta, step) / len(jacobian)
+
     def jacobian(self, theta: Tensor) -> Tensor:
         return torch.autograd.functional.jacobian(self.residuals, theta)
+
+
+def second_derivative(function: Residuals, theta: Tensor, step: Tensor) -> Tensor:
+    """Return the second derivative of function(theta + t step) in t, at 0, by autograd.
+
+    As the derivative in w of that of w'function, which takes three passes for any number of values.
+    """
+    t = torch.zeros((), dtype=theta.dtype, requires_grad=True)
+    values = function(theta + t * step)
+    # Keeps straight functions in the graph.
+    values = values + 0.0 * t**3
+    w = torch.zeros_like(values, requires_grad=True)
+    (first,) = torch.autograd.grad(values @ w, t, create_graph=True)
+    (second,) = torch.autograd.grad(first, t, create_graph=True)
+    return torch.autograd.grad(second, w)[0]
 
 
 def powell_singular(t: Tensor) -> Tensor:

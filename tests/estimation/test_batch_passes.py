@@ -71,6 +71,20 @@ def test_agrees_with_the_single_engine(architecture: Architecture) -> None:
         torch.testing.assert_close(matrix[k], single.matrix, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("architecture", CASES)
+def test_bends_agree_with_the_single_engine(architecture: Architecture, weighted: bool) -> None:
+    X, y = stacked(architecture, 2)
+    theta = MixingMeasure.stack([measures(architecture, 3)] * 2)
+    weight = torch.linspace(0.5, 2.0, 37).double() if weighted else None
+    step = flat(theta).flip(0)
+    found = batch(X, y, theta, weight).mean_bend(flat(theta), step, everything(theta))
+    for k, row in enumerate(flat(theta)):
+        single = LeastSquares(X[k // 3], y[k // 3], architecture, 3, sample_weight=weight)
+        expected = single.mean_bend(row.view(3, -1), step[k])
+        torch.testing.assert_close(found[k], expected, rtol=1e-11, atol=1e-13)
+
+
 @pytest.mark.parametrize("architecture", FEWER)
 def test_gradients_agree_with_autograd(architecture: Architecture) -> None:
     X, y = stacked(architecture, 2)
@@ -199,6 +213,22 @@ def test_large_samples_take_the_matrix_from_the_rows_of_a_single_fit() -> None:
         expected = single.curvature(measure.coordinates)
         assert not torch.allclose(expected, single.matrix(measure.coordinates), rtol=1e-6)
         torch.testing.assert_close(matrix[k], expected + 0.5 * torch.eye(len(expected)).double())
+
+
+def test_large_samples_take_the_bend_from_the_rows_of_a_single_fit() -> None:
+    architecture = Architecture("sigmoid", "linear", "tanh", 1)
+    theta = measures(architecture, 2, n_experts=2)
+    step, which = flat(theta).flip(0), everything(theta)
+    X, y = sample(architecture, n=70_000)
+    found = batch(X, y, theta).bend(flat(theta), step, which)
+    assert found is not None
+    single = LeastSquares(X, y, architecture, 2)
+    for k, measure in enumerate(theta):
+        expected = single.bend(measure.coordinates, step[k])
+        assert expected is not None
+        torch.testing.assert_close(found[k], expected)
+    small = batch(X[:500], y[:500], theta)
+    assert small.bend(flat(theta), step, which) is None
 
 
 def test_a_problem_that_overflows_leaves_the_others_as_they_are() -> None:

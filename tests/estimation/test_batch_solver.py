@@ -36,6 +36,11 @@ class DenseBatch:
         pairs = zip(which.tolist(), theta, strict=True)
         return torch.stack([self.problems[k].curvature(row) for k, row in pairs])
 
+    def bend(self, theta: Tensor, step: Tensor, which: Tensor) -> Tensor | None:
+        rows = zip(which.tolist(), theta, step, strict=True)
+        bends = [self.problems[k].bend(row, along) for k, row, along in rows]
+        return None if bends[0] is None else torch.stack([b for b in bends if b is not None])
+
 
 def rosenbrock(t: Tensor) -> Tensor:
     return torch.stack([10 * (t[1] - t[0] ** 2), 1 - t[0], 0 * t[2], 0 * t[3]])
@@ -68,30 +73,34 @@ PROBLEMS: list[tuple[Residuals, list[float], list[float], list[float]]] = [
 
 
 def solved(
-    kept: list[int], at_a_time: int | None = None, **settings: float
+    kept: list[int], at_a_time: int | None = None, curved: bool = False, **settings: float
 ) -> tuple[State, Tensor]:
     chosen = [PROBLEMS[k] for k in kept]
     start, lower, upper = (
         torch.tensor([problem[part] for problem in chosen], dtype=torch.float64)
         for part in (1, 2, 3)
     )
-    batch = DenseBatch([Dense(problem[0]) for problem in chosen])
+    batch = DenseBatch([Dense(problem[0], curved) for problem in chosen])
     scales = torch.ones(len(chosen)).double()
     return minimise(
         batch, start, Box(lower, upper), scales, single.Settings(**settings), None, at_a_time
     )
 
 
-def solved_alone(k: int, **settings: float) -> single.Outcome:
+def solved_alone(k: int, curved: bool = False, **settings: float) -> single.Outcome:
     residuals, *numbers = PROBLEMS[k]
     start, lower, upper = (torch.tensor(part, dtype=torch.float64) for part in numbers)
-    return single.minimise(Dense(residuals), start, lower, upper, 1.0, single.Settings(**settings))
+    problem = Dense(residuals, curved)
+    return single.minimise(problem, start, lower, upper, 1.0, single.Settings(**settings))
 
 
+@pytest.mark.parametrize("curved", [False, True])
 @pytest.mark.parametrize(("at_a_time", "refinements"), [(None, 0), (None, 12), (2, 12)])
-def test_every_problem_ends_as_it_does_alone(refinements: int, at_a_time: int | None) -> None:
+def test_every_problem_ends_as_it_does_alone(
+    refinements: int, at_a_time: int | None, curved: bool
+) -> None:
     everything = list(range(len(PROBLEMS)))
-    settings = {"refinements": refinements, "relative_tolerance": 1e-13}
+    settings = {"refinements": refinements, "relative_tolerance": 1e-13, "curved": curved}
     state, norm = solved(everything, at_a_time, **settings)
     for k in everything:
         alone = solved_alone(k, **settings)

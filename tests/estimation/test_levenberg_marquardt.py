@@ -9,6 +9,7 @@ from scipy.optimize import least_squares, lsq_linear
 from torch import Tensor
 
 from dense_problem import Dense, Residuals, powell_singular, two_exponentials
+from sigmoe.estimation.engine._bend import bent
 from sigmoe.estimation.engine._box import box_step, free_coordinates, predicted_decrease
 from sigmoe.estimation.engine._levenberg_marquardt import Outcome, Settings, minimise
 
@@ -20,6 +21,7 @@ def solve(
     start: list[float],
     lower: list[float] | None = None,
     upper: list[float] | None = None,
+    curved: bool = False,
     **settings: float,
 ) -> Outcome:
     theta = torch.tensor(start, dtype=torch.float64)
@@ -29,7 +31,7 @@ def solve(
     high = (
         torch.full_like(theta, INF) if upper is None else torch.tensor(upper, dtype=torch.float64)
     )
-    return minimise(Dense(residuals), theta, low, high, 1.0, Settings(**settings))
+    return minimise(Dense(residuals, curved), theta, low, high, 1.0, Settings(**settings))
 
 
 def rosenbrock(t: Tensor) -> Tensor:
@@ -48,12 +50,14 @@ PROBLEMS = [
 ]
 
 
+@pytest.mark.parametrize("curved", [False, True])
 @pytest.mark.parametrize("refinements", [0, 12])
 @pytest.mark.parametrize(("residuals", "start", "optimum"), PROBLEMS)
 def test_known_optima(
-    residuals: Residuals, start: list[float], optimum: float, refinements: int
+    residuals: Residuals, start: list[float], optimum: float, refinements: int, curved: bool
 ) -> None:
-    found = solve(residuals, start, refinements=refinements, relative_tolerance=0.0)
+    steps = {"refinements": refinements, "curved": curved}
+    found = solve(residuals, start, relative_tolerance=0.0, **steps)
     assert found.objective == pytest.approx(optimum, abs=1e-16)
     assert torch.isfinite(found.theta).all()
     assert list(found.history) == sorted(found.history, reverse=True)
@@ -84,7 +88,8 @@ def test_bounded_curved_problem_agrees_with_scipy() -> None:
     assert float(found.theta[0]) == 0.5
 
 
-def test_every_evaluation_is_inside_the_box() -> None:
+@pytest.mark.parametrize("curved", [False, True])
+def test_every_evaluation_is_inside_the_box(curved: bool) -> None:
     seen: list[Tensor] = []
 
     def residuals(t: Tensor) -> Tensor:
@@ -92,7 +97,7 @@ def test_every_evaluation_is_inside_the_box() -> None:
         return two_exponentials(t)
 
     low, high = [0.0, 0.0, 0.0, 0.0], [1.2, 0.4, 3.0, 1.5]
-    solve(residuals, [1.0, 0.2, 1.0, 1.0], low, high)
+    solve(residuals, [1.0, 0.2, 1.0, 1.0], low, high, curved)
     for theta in seen:
         limits = zip(low, theta.tolist(), high, strict=True)
         assert all(lo <= value <= hi for lo, value, hi in limits)
@@ -137,6 +142,58 @@ def test_the_cheap_steps_save_matrices() -> None:
     plain = solve(two_exponentials, [1.5, 0.2, 1.0, 3.0], refinements=0)
     helped = solve(two_exponentials, [1.5, 0.2, 1.0, 3.0], refinements=12)
     assert helped.n_iterations < plain.n_iterations
+
+
+def valley(t: Tensor) -> Tensor:
+    # A bottom that bends: a straight step leaves it at once.
+    return torch.stack([300.0 * (t[1] - torch.sin(2.0 * t[0])), t[0] - 1.5])
+
+
+def test_curved_steps_follow_a_curved_valley() -> None:
+    straight, curved = (solve(valley, [-1.0, -0.9], curved=c, refinements=0) for c in (False, True))
+    assert max(straight.objective, curved.objective) < 1e-12
+    assert curved.n_iterations < 0.5 * straight.n_iterations
+
+
+def test_a_curved_step_is_right_to_second_order() -> None:
+    # In p coordinates and n = p residuals that vanish at the end, an undamped step solves
+    # r(theta + s) = 0 to an error of third order in r.
+    def residuals(t: Tensor) -> Tensor:
+        return torch.stack([t[0] + t[1] ** 2, t[1] + t[0] * t[1], t[2] + t[0] ** 2]).expm1()
+
+    problem, errors = Dense(residuals, curved=True), []
+    for size in (0.02, 0.01):
+        theta = size * torch.tensor([1.0, -2.0, 1.5]).double()
+        matrix, wide = problem.curvature(theta), torch.full((3,), INF).double()
+        scale = matrix.diagonal()
+        taken = box_step(matrix, problem.gradient(theta)[1], 0.0, scale, theta, -wide, wide)
+        assert taken is not None
+        ends = bent(taken, problem.bend, theta, scale, -wide, wide)
+        assert ends is not None
+        errors.append([float((theta + s).norm()) for s in (taken[0], ends[0])])
+    (straight, curved), (straight_half, curved_half) = errors
+    assert straight / straight_half == pytest.approx(4.0, rel=0.1)
+    assert curved / curved_half == pytest.approx(8.0, rel=0.15)
+
+
+def test_a_step_that_bends_too_much_is_refused_without_a_trial() -> None:
+    tried: list[float] = []
+
+    class Watched(Dense):
+        def gradient(self, theta: Tensor) -> tuple[float, Tensor]:
+            tried.append(abs(float(theta[0])))
+            return super().gradient(theta)
+
+    def residuals(t: Tensor) -> Tensor:
+        return t**4 - 2.0
+
+    for curved in (False, True):
+        tried.clear()
+        box = torch.full((1,), INF).double()
+        problem = Watched(residuals, curved)
+        minimise(problem, torch.tensor([0.1]).double(), -box, box, 1.0, Settings(max_iterations=1))
+        # The undamped step ends near 500.
+        assert (max(tried) > 100) == (not curved)
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dense_problem import second_derivative
 from sigmoe._base.errors import InputError
 from sigmoe.estimation import normal_equations
 from sigmoe.estimation.engine._chunks import curvature_rows, refinements
@@ -48,6 +49,40 @@ def test_agrees_with_autograd(architecture: Architecture) -> None:
     torch.testing.assert_close(found.matrix, jacobian.T @ jacobian / n)
     torch.testing.assert_close(found.gradient, 2 * jacobian.T @ residual / n)
     assert found.objective == pytest.approx(float(residual.square().sum()) / n, rel=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("architecture", CASES)
+def test_the_bend_along_a_step_agrees_with_autograd(
+    architecture: Architecture, weighted: bool
+) -> None:
+    n = 37
+    X, y = draw_sample(draw_truth(architecture, 3, seed=1), n, seed=2)
+    measure, step = (draw_truth(architecture, 4, seed=seed) for seed in (3, 4))
+    theta = measure.coordinates
+
+    def predict(flat: Tensor) -> Tensor:
+        return forward(architecture, flat.view_as(theta), X.T).prediction.T.flatten()
+
+    second = second_derivative(predict, theta.flatten(), step.coordinates.flatten()).view(n, -1)
+    weight = torch.linspace(0.0, 2.0, n).double() if weighted else None
+    rows = torch.ones(n).double() if weight is None else weight
+    expected = naive_jacobian(measure, X).T @ (second * rows.unsqueeze(1)).flatten() / rows.sum()
+    problem = LeastSquares(X, y, architecture, 4, chunk=20, sample_weight=weight)
+    torch.testing.assert_close(problem.mean_bend(theta, step.coordinates.flatten()), expected)
+
+
+def test_steps_bend_where_their_matrix_comes_from_a_part_of_the_rows() -> None:
+    architecture = Architecture(expert="tanh", dim=1)
+    X, y = draw_sample(draw_truth(architecture, 2, seed=1), 20_000, seed=2)
+    theta, step = (draw_truth(architecture, 2, seed=seed).coordinates for seed in (3, 4))
+    chosen = curvature_rows(20_000, layout(architecture, 2))
+    assert chosen is not None
+    part = LeastSquares(X[chosen], y[chosen], architecture, 2)
+    bend = LeastSquares(X, y, architecture, 2).bend(theta, step.flatten())
+    assert bend is not None
+    torch.testing.assert_close(bend, part.mean_bend(theta, step.flatten()))
+    assert part.bend(theta, step.flatten()) is None
 
 
 @pytest.mark.parametrize("architecture", CASES[:: len(OUTPUTS) + 1])

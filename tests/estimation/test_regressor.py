@@ -487,6 +487,23 @@ def test_the_problem_of_a_batch_has_the_gradient_and_curvature_of_its_objective(
     assert change == pytest.approx(2.0 * float(gradient @ step.flatten()), rel=1e-6)
 
 
+def test_steps_of_a_large_batch_are_curved() -> None:
+    architecture = Architecture("sigmoid", "linear", "tanh", 1)
+    truth = draw_truth(architecture, 2, seed=2)
+    sample = Sample(*draw_sample(truth, 20_000, noise_variance=0.05, seed=2))
+    step = torch.ones(truth.coordinates.numel(), dtype=torch.float64)
+    bends = []
+    for rows in (slice(19_990), slice(10)):
+        new, memory = sample.rows(torch.arange(len(sample))[rows]), Memory.of(sample, truth)
+        problem = Remembered(new, architecture, 2, memory, ridge=2.0)
+        bends.append(problem.bend(truth.coordinates, step))
+    alone = sample.rows(torch.arange(19_990)).problem(architecture, 2).bend(truth.coordinates, step)
+    assert alone is not None
+    assert bends[0] is not None
+    torch.testing.assert_close(bends[0], alone * (19_990 / (19_990 + len(sample))))
+    assert bends[1] is None
+
+
 # Tables as they come
 
 

@@ -63,6 +63,15 @@ def problem(
     return X, y, weight, near_truth_start(truth, 2, scale=0.1, seed=seed)
 
 
+def summary_of(blocks: ArrayBlocks, architecture: Architecture) -> Summary:
+    return Streamed(blocks).survey(Model(architecture, 2), nothing)
+
+
+def streamed_problem(blocks: ArrayBlocks, architecture: Architecture) -> BlockProblem:
+    rows = summary_of(blocks, architecture).rows
+    return BlockProblem(Streamed(blocks), Model(architecture, 2), rows, nothing)
+
+
 def relative(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max() / b.abs().max())
 
@@ -88,8 +97,7 @@ def test_passes_agree_with_those_in_memory(
     sample_weight = weight if weighted else None
     # With two rows a block, some blocks have no weight at all.
     blocks = ArrayBlocks(X, y, sample_weight, block_rows=block_rows)
-    rows = int((weight > 0).sum()) if weighted else 150
-    streamed = BlockProblem(Streamed(blocks), Model(architecture, 2), rows, nothing)
+    streamed = streamed_problem(blocks, architecture)
     memory = LeastSquares(X, y, architecture, 2, sample_weight=sample_weight)
     theta = start.coordinates
     assert streamed.objective(theta) == pytest.approx(memory.objective(theta), rel=1e-13)
@@ -97,6 +105,7 @@ def test_passes_agree_with_those_in_memory(
     assert objective == pytest.approx(memory.objective(theta), rel=1e-13)
     assert relative(gradient, memory.gradient(theta)[1]) < 1e-12
     assert relative(streamed.curvature(theta), memory.curvature(theta)) < 1e-13
+    assert streamed.bend(theta, theta.flatten()) is None
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -203,10 +212,6 @@ def test_rows_are_found_whatever_the_blocks(
         assert (found.weight is None) == bool((expected.weight == 1).all())
 
 
-def summary_of(blocks: ArrayBlocks, architecture: Architecture) -> Summary:
-    return Streamed(blocks).survey(Model(architecture, 2), nothing)
-
-
 @pytest.mark.parametrize("architecture", MODELS)
 def test_a_summary_is_that_of_the_whole_sample(architecture: Architecture) -> None:
     X, y, weight, _ = problem(architecture)
@@ -259,8 +264,12 @@ def test_of_many_rows_steps_use_the_same_part_as_in_memory() -> None:
         memory = LeastSquares(X, y, architecture, 2, sample_weight=sample_weight)
         assert relative(memory.curvature(theta), memory.matrix(theta)) > 1e-4
         blocks = ArrayBlocks(X, y, sample_weight, block_rows=5000)
-        streamed = BlockProblem(Streamed(blocks), Model(architecture, 2), 17_000, nothing)
+        streamed = streamed_problem(blocks, architecture)
         assert relative(streamed.curvature(theta), memory.curvature(theta)) < 1e-14
+        bends = [a.bend(theta, theta.flatten().flip(0)) for a in (streamed, memory)]
+        assert bends[0] is not None
+        assert bends[1] is not None
+        assert relative(bends[0], bends[1]) < 1e-13
     found = fit_blocks(blocks, architecture, 2, start, **TOLERANCE)
     assert_same_fit(found, fit_least_squares(X, y, architecture, 2, start, **TOLERANCE), X)
 

@@ -28,6 +28,9 @@ class Gate:
         Scores (*batch, N, n) to weights of the same shape.
     sensitivity : callable
         (weights, experts, prediction) to d prediction / d score of shape (*batch, N, m, n).
+    motion : callable
+        (weights, speed) to the first and second derivatives in t of the weights of the scores
+        s + t speed, at t = 0; all of shape (*batch, N, n).
     invariant : bool
         Whether adding one common score to all atoms leaves the weights as they are.
     """
@@ -35,12 +38,18 @@ class Gate:
     name: str
     weights: Callable[[Tensor], Tensor]
     sensitivity: Callable[[Tensor, Tensor, Tensor], Tensor]
+    motion: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     invariant: bool
 
 
 def _sigmoid_sensitivity(weights: Tensor, experts: Tensor, prediction: Tensor) -> Tensor:
     del prediction
     return sigmoid_slope(weights).unsqueeze(-2) * experts
+
+
+def _sigmoid_motion(weights: Tensor, speed: Tensor) -> tuple[Tensor, Tensor]:
+    first = sigmoid_slope(weights) * speed
+    return first, first * (1.0 - 2.0 * weights) * speed
 
 
 def _softmax_weights(scores: Tensor) -> Tensor:
@@ -51,9 +60,22 @@ def _softmax_sensitivity(weights: Tensor, experts: Tensor, prediction: Tensor) -
     return weights.unsqueeze(-2) * (experts - prediction.unsqueeze(-3))
 
 
+def _softmax_motion(weights: Tensor, speed: Tensor) -> tuple[Tensor, Tensor]:
+    # The mean speed under the weights moves nothing.
+    centred = speed - (weights * speed).sum(-2, keepdim=True)
+    first = weights * centred
+    return first, first * centred - weights * (first * centred).sum(-2, keepdim=True)
+
+
 GATES = Registry[Gate]("gate")
-GATES.register("sigmoid", Gate("sigmoid", torch.sigmoid, _sigmoid_sensitivity, invariant=False))
-GATES.register("softmax", Gate("softmax", _softmax_weights, _softmax_sensitivity, invariant=True))
+GATES.register(
+    "sigmoid",
+    Gate("sigmoid", torch.sigmoid, _sigmoid_sensitivity, _sigmoid_motion, invariant=False),
+)
+GATES.register(
+    "softmax",
+    Gate("softmax", _softmax_weights, _softmax_sensitivity, _softmax_motion, invariant=True),
+)
 
 
 def get_gate(name: str) -> Gate:

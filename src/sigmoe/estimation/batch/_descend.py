@@ -8,6 +8,7 @@ from math import inf
 import torch
 from torch import Tensor
 
+from sigmoe.estimation.batch._bend import Bend, bent_steps
 from sigmoe.estimation.batch._box import Box, DampedSystems, box_steps, predicted_decrease
 from sigmoe.estimation.batch._records import choose, insert, select, where_true
 from sigmoe.estimation.batch._refine import Evaluate, Points
@@ -31,6 +32,7 @@ class Descent:
 
 def descend(
     evaluate: Evaluate,
+    bend: Bend,
     which: Tensor,
     point: Points,
     damping: Tensor,
@@ -54,6 +56,7 @@ def descend(
     while len(index):
         trial = _try_steps(
             evaluate,
+            bend,
             select(which, index),
             select(found, index),
             select(matrix, index),
@@ -69,6 +72,7 @@ def descend(
 
 def _try_steps(
     evaluate: Evaluate,
+    bend: Bend,
     which: Tensor,
     found: Descent,
     matrix: Tensor,
@@ -83,7 +87,8 @@ def _try_steps(
     index = where_true(systems.usable & (promised > 0))
     new, change = point, found.change
     if len(index):
-        theta = select(point.theta + step, index)
+        index, theta = _ends(bend, which, index, point.theta, step, systems, scale, box)
+    if len(index):
         new = insert(point, index, Points(theta, *evaluate(theta, select(which, index))))
         change = insert(change, index, select(new.objective - point.objective, index))
     # Where nothing was tried the point is the old one and the gain not above zero.
@@ -98,3 +103,28 @@ def _try_steps(
         change,
         good,
     )
+
+
+def _ends(
+    bend: Bend,
+    which: Tensor,
+    index: Tensor,
+    theta: Tensor,
+    step: Tensor,
+    systems: DampedSystems,
+    scale: Tensor,
+    box: Box,
+) -> tuple[Tensor, Tensor]:
+    """Return which steps, of those named by ``index``, do not bend too much, and where they end."""
+    theta = select(theta, index)
+    curve, within = bent_steps(
+        bend,
+        select(which, index),
+        theta,
+        select(step, index),
+        select(systems, index),
+        select(scale, index),
+        select(box, index),
+    )
+    kept = where_true(within)
+    return select(index, kept), select(theta + curve, kept)

@@ -17,6 +17,7 @@ from torch import Tensor
 from sigmoe.estimation.batch._samples import Samples
 from sigmoe.estimation.batch._sums import Adjoint, Moments, Parameters
 from sigmoe.estimation.batch._tiles import Tile, chunks, most_problems, tiles
+from sigmoe.estimation.engine._bend import second_derivative
 from sigmoe.estimation.engine._chunks import curvature_rows
 from sigmoe.estimation.engine._layout import layout
 from sigmoe.moe import Architecture
@@ -100,6 +101,25 @@ class BatchLeastSquares:
             matrix.diagonal(dim1=1, dim2=2).add_(self.ridge)
         return matrix
 
+    def bend(self, theta: Tensor, step: Tensor, which: Tensor) -> Tensor | None:
+        """Return J' f'' / n of shape (b, p), f'' the second derivatives along steps (b, p).
+
+        From the rows that J'J comes from; None where these are all, see
+        ``engine._normal_equations``.
+        """
+        part = self._chosen_part()
+        return None if part is self else part.mean_bend(theta, step, which)
+
+    def mean_bend(self, theta: Tensor, step: Tensor, which: Tensor) -> Tensor:
+        """Return J' f'' / n of all rows, see ``bend``."""
+        bend = torch.empty_like(theta)
+        for tile in self._tiles(which, self._light_numbers(), self.layout.forward_rows):
+            if tile.rows is None:
+                return self._tile_bend(theta, step, which, tile)
+            chosen = theta[tile.rows], step[tile.rows], which[tile.rows]
+            bend[tile.rows] = self._tile_bend(*chosen, tile)
+        return bend
+
     def _chosen_part(self) -> BatchLeastSquares:
         if self._part is None:
             chosen = curvature_rows(self.samples.n, self.layout)
@@ -151,6 +171,22 @@ class BatchLeastSquares:
         gradient = adjoint.collect(self.layout.score_rows, self.layout.ridge_rows)
         return total / weight, gradient * (2.0 / weight).unsqueeze(-1)
 
+    def _tile_bend(self, theta: Tensor, step: Tensor, which: Tensor, tile: Tile) -> Tensor:
+        parameters, speed = self._parameters(theta, tile), self._parameters(step, tile)
+        adjoint = Adjoint(parameters)
+        degree = self.layout.score_degree
+        numbers = self.layout.forward_rows * tile.n_samples + self._light_numbers() * len(theta)
+        for columns in chunks(self.samples.n, numbers, self.device):
+            forward = self._forward(parameters, tile, columns, degree)
+            speeds = self._activations(speed, forward.monomials)
+            bend = second_derivative(self.layout, forward, *speeds, parameters.scale, speed.scale)
+            root = self._root(which, columns)
+            if root is not None:
+                bend = bend * root
+            adjoint.add(self._factors(parameters, forward, root), forward.monomials, bend)
+        bend = adjoint.collect(self.layout.score_rows, self.layout.ridge_rows)
+        return bend / self.samples.of_problems(self._total_weight, which).unsqueeze(-1)
+
     def _tile_matrix(self, theta: Tensor, which: Tensor, tile: Tile) -> Tensor:
         parameters = self._parameters(theta, tile)
         moments = Moments(self.layout, theta, tile)
@@ -190,16 +226,23 @@ class BatchLeastSquares:
         if tile.samples is not None:
             inputs = inputs[tile.samples]
         powers = monomials(inputs, degree)
-        length = inputs.shape[-1]
-        scores = parameters.score @ powers[:, : design.forward_rows]
-        weights = design.gate.weights(scores.view(-1, design.n_experts, length))
-        ridge = parameters.ridge @ powers[:, : parameters.ridge.shape[-1]]
-        ridge = ridge.view(*parameters.scale.shape[:-1], length)
+        scores, ridge = self._activations(parameters, powers)
+        weights = design.gate.weights(scores)
         values = design.expert.value(ridge)
         if design.expert.scaled:
             values = values * parameters.scale
         prediction = _weighted_sum(weights, values)
         return Forward(powers, weights, ridge, values, prediction)
+
+    def _activations(self, parameters: Parameters, powers: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scores (T, N, chunk) and alpha'x + beta (T, N, m, chunk)."""
+        length = powers.shape[-1]
+        scores = parameters.score @ powers[:, : self.layout.forward_rows]
+        ridge = parameters.ridge @ powers[:, : parameters.ridge.shape[-1]]
+        return (
+            scores.view(-1, self.layout.n_experts, length),
+            ridge.view(*parameters.scale.shape[:-1], length),
+        )
 
     def _factors(
         self, parameters: Parameters, forward: Forward, root: Tensor | None

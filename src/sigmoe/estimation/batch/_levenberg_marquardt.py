@@ -47,6 +47,12 @@ class Problems(Protocol):
     def curvature(self, theta: Tensor, which: Tensor) -> Tensor:
         """Return J'J / n of shape (b, p, p), or an estimate, symmetric and not negative."""
 
+    def bend(self, theta: Tensor, step: Tensor, which: Tensor) -> Tensor | None:
+        """Return J' f'' / n of shape (b, p), or an estimate; None for straight steps.
+
+        f'' is the second derivative of the residuals along steps of shape (b, p).
+        """
+
 
 @dataclass(frozen=True)
 class State:
@@ -161,7 +167,7 @@ def _iterate(
     index = where_true(~stationary)
     moving = select(state, index)
     moved = _advance(
-        problems.gradient,
+        problems,
         select(which, index),
         moving,
         select(matrix, index),
@@ -172,11 +178,13 @@ def _iterate(
 
 
 def _advance(
-    evaluate: Evaluate, which: Tensor, state: State, matrix: Tensor, box: Box, settings: Settings
+    problems: Problems, which: Tensor, state: State, matrix: Tensor, box: Box, settings: Settings
 ) -> State:
     """Return the problems after a damped step and its refinement, with their new status."""
     scale = floored(state.scale)
-    found = descend(evaluate, which, state.point, state.damping, matrix, scale, box)
+    found = descend(
+        problems.gradient, problems.bend, which, state.point, state.damping, matrix, scale, box
+    )
     point = found.point
     index = where_true(found.accepted)
     if settings.refinements and len(index):
@@ -189,7 +197,8 @@ def _advance(
             select(scale, index),
         )
         before, refined = select(state.point, index), select(which, index)
-        new = refine(evaluate, refined, before, new, systems, inner, settings.refinements)
+        steps = settings.refinements
+        new = refine(problems.gradient, refined, before, new, systems, inner, steps)
         point = insert(point, index, new)
     small, status = _progress(state, point, settings)
     # No step descends. If the last one left the objective as it was, this is a minimum at the

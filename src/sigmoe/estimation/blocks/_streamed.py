@@ -27,7 +27,7 @@ from sigmoe.estimation._sample import Sample
 from sigmoe.estimation.blocks._sources import Block, Blocks, checked_sample
 from sigmoe.estimation.engine._arrow import Curvature
 from sigmoe.estimation.engine._chunks import curvature_rows
-from sigmoe.estimation.engine._layout import layout
+from sigmoe.estimation.engine._layout import Layout, layout
 from sigmoe.estimation.engine._normal_equations import LeastSquares
 from sigmoe.moe import Architecture
 
@@ -319,14 +319,27 @@ class BlockProblem:
     def curvature(self, theta: Tensor) -> Curvature:
         """Return J'J / n (p x p), from the same rows as ``LeastSquares`` would."""
         design = layout(self._model.architecture, self._model.n_experts)
+        part = self._chosen_part(design)
+        if part is None:
+            return design.curvature(self._means("curvature", theta))
+        return design.curvature(part.moments(theta.to(part.device)).cpu())
+
+    def bend(self, theta: Tensor, step: Tensor) -> Tensor | None:
+        """Return J' f'' / n of shape (p,), or None, as ``LeastSquares`` would."""
+        part = self._chosen_part(layout(self._model.architecture, self._model.n_experts))
+        if part is None:
+            return None
+        return part.mean_bend(theta.to(part.device), step.to(part.device)).cpu()
+
+    def _chosen_part(self, design: Layout) -> LeastSquares | None:
+        """Return the problem of the rows that shape the steps, which stay in memory."""
         if self._part is None:
             chosen = curvature_rows(self._rows, design)
             if chosen is None:
-                return design.curvature(self._means("curvature", theta))
-            # These rows stay in memory.
+                return None
             held = self._data.rows(chosen.numpy(), self._model, self._tick)
             self._part = self._model.problem(held)
-        return design.curvature(self._part.moments(theta.to(self._part.device)).cpu())
+        return self._part
 
     def _means(self, kind: Kind, theta: Tensor) -> Tensor:
         sums = self._data.total(kind, theta.numpy(), self._model, self._tick)

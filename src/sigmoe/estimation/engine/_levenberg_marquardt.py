@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sigmoe.estimation.engine._arrow import Curvature
+from sigmoe.estimation.engine._bend import Bend, bent
 from sigmoe.estimation.engine._box import (
     System,
     box_step,
@@ -48,6 +49,12 @@ class Problem(Protocol):
 
     def curvature(self, theta: Tensor) -> Curvature:
         """Return J'J / n (p x p), or an estimate of it, symmetric and not negative."""
+
+    def bend(self, theta: Tensor, step: Tensor) -> Tensor | None:
+        """Return J' f'' / n of shape (p,), or an estimate of it; None for straight steps.
+
+        f'' is the second derivative of the residuals along a step of shape (p,).
+        """
 
 
 @dataclass(frozen=True)
@@ -148,6 +155,9 @@ def minimise(
     def evaluate(theta: Tensor) -> tuple[float, Tensor]:
         return problem.gradient(theta.view(start.shape))
 
+    def bend(theta: Tensor, step: Tensor) -> Tensor | None:
+        return problem.bend(theta.view(start.shape), step)
+
     state = first_state(problem, start, settings) if resume is None else resume
     status, norm, iterations = "iterations", inf, len(state.history) - 1
     if not (isfinite(state.point.objective) and bool(torch.isfinite(state.point.gradient).all())):
@@ -160,7 +170,7 @@ def minimise(
         if norm <= settings.gradient_tolerance:
             status = "gradient"
             break
-        new = iterate(state, matrix, evaluate, lower, upper, settings.refinements)
+        new = iterate(state, matrix, evaluate, bend, lower, upper, settings.refinements)
         if isinstance(new, float):
             # No step descends. If the last one left the objective as it was, this is a minimum at
             # the resolution of the tolerance (kinked experts have minima without zero gradient).
@@ -191,12 +201,13 @@ def iterate(
     state: State,
     matrix: Curvature,
     evaluate: ValueAndGradient,
+    bend: Bend,
     lower: Tensor,
     upper: Tensor,
     refinements: int,
 ) -> State | float:
     """Return the state after one damped step and its refinement, or what ``descend`` says."""
-    found = descend(state, matrix, evaluate, lower, upper)
+    found = descend(state, matrix, evaluate, bend, lower, upper)
     if isinstance(found, float):
         return found
     new, system = found
@@ -213,6 +224,7 @@ def descend(
     state: State,
     matrix: Curvature,
     evaluate: ValueAndGradient,
+    bend: Bend,
     lower: Tensor,
     upper: Tensor,
 ) -> tuple[State, System] | float:
@@ -222,7 +234,8 @@ def descend(
 
     The damping follows the gain ratio, decrease over predicted decrease of the step as projected
     on the box: a good step divides it by up to 3, each refused one multiplies it by 2, 4, 8, ...
-    (Nielsen's rule). The matrix is reused between trials.
+    (Nielsen's rule). The matrix is reused between trials. Where the problem tells how its
+    residuals bend, steps are curves, and one that bends too much is refused without a trial.
     """
     theta, objective, gradient = state.point.theta, state.point.objective, state.point.gradient
     scale = floored(state.scale)
@@ -230,8 +243,11 @@ def descend(
     while damping <= DAMPING_RANGE[1]:
         taken = box_step(matrix, gradient, damping, scale, theta, lower, upper)
         promised = 0.0 if taken is None else predicted_decrease(matrix, gradient, taken[0])
+        curve = None
         if taken is not None and promised > 0:
-            step, system = taken
+            curve = bent(taken, bend, theta, scale, lower, upper)
+        if curve is not None:
+            step, system = curve
             new_objective, new_gradient = evaluate(theta + step)
             change = new_objective - objective
             gain = -change / promised

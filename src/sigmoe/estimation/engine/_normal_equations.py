@@ -17,8 +17,10 @@ from torch import Tensor
 from sigmoe._base.arrays import ArrayLike, as_inputs, as_responses, as_weights
 from sigmoe._base.errors import invalid
 from sigmoe.estimation.engine._arrow import Curvature
+from sigmoe.estimation.engine._bend import second_derivative
 from sigmoe.estimation.engine._chunks import ChunkLengths, curvature_rows
-from sigmoe.estimation.engine._layout import Layout, layout
+from sigmoe.estimation.engine._layout import layout
+from sigmoe.estimation.engine._sums import Adjoint, ordered_products, unordered_products
 from sigmoe.moe import Architecture, MixingMeasure
 from sigmoe.moe._monomials import count_monomials, monomials
 
@@ -121,7 +123,7 @@ class LeastSquares:
         """Return the objective and its gradient of shape (p,), without J'J."""
         parameters = self._parameters(theta)
         total = theta.new_zeros(())
-        adjoint = _Adjoint(self.layout, theta)
+        adjoint = Adjoint(self.layout, theta)
         for columns in self._chunks(self.light_chunk):
             forward = self._forward(parameters, columns)
             residual = self._residual(forward, columns)
@@ -156,12 +158,39 @@ class LeastSquares:
         of the whole sample. From r residuals a parameter its eigenvalues are right to within a
         factor of about (1 + r^(-1/2))^2, which costs a few more of the cheap passes.
         """
+        return self.layout.curvature(self._chosen_part().moments(theta))
+
+    def bend(self, theta: Tensor, step: Tensor) -> Tensor | None:
+        """Return J' f'' / n, shape (p,), f'' the second derivative of the prediction along a step.
+
+        From the rows that J'J comes from, where these are a part of the sample; None where they
+        are all of it: there it would cost as much as the cheap steps that an iteration takes
+        anyway, and bring no more than they do.
+        """
+        part = self._chosen_part()
+        return None if part is self else part.mean_bend(theta, step)
+
+    def mean_bend(self, theta: Tensor, step: Tensor) -> Tensor:
+        """Return J' f'' / n of all rows, see ``bend``."""
+        parameters, speed = self._parameters(theta), self._parameters(step.view(theta.shape))
+        adjoint = Adjoint(self.layout, theta)
+        for columns in self._chunks(self.light_chunk):
+            forward = self._forward(parameters, columns)
+            speeds = self._activations(speed, forward.monomials)
+            bend = second_derivative(self.layout, forward, *speeds, parameters.scale, speed.scale)
+            if self._root_weight is not None:
+                bend = bend * self._root_weight[columns]
+            adjoint.add(self._factors(parameters, forward, columns), forward.monomials, bend)
+        return adjoint.collect(self.layout.score_rows, self.layout.ridge_rows) / self.total_weight
+
+    def _chosen_part(self) -> LeastSquares:
+        """Return the problem of the rows that shape the steps."""
         if self._part is None:
             chosen = curvature_rows(self.n, self.layout)
             if chosen is None:
-                return self.layout.curvature(self.moments(theta))
+                return self
             self._part = self._rows(chosen.to(self.device))
-        return self.layout.curvature(self._part.moments(theta))
+        return self._part
 
     def _rows(self, chosen: Tensor) -> LeastSquares:
         weight = None if self._root_weight is None else self._root_weight[chosen].square()
@@ -192,13 +221,18 @@ class LeastSquares:
         count = count_monomials(len(inputs), degree)
         memory = self._monomials[: count * inputs.shape[1]].view(count, -1)
         powers = monomials(inputs, degree, out=memory)
-        weights = design.gate.weights(parameters.score @ powers[: design.forward_rows])
-        ridge = parameters.ridge @ powers[: len(self.layout.ridge_rows)]
+        scores, ridge = self._activations(parameters, powers)
+        weights = design.gate.weights(scores)
         values = design.expert.value(ridge)
         if design.expert.scaled:
             values = values * parameters.scale
         prediction = (weights.unsqueeze(1) * values).sum(0)
         return Forward(powers, weights, ridge, values, prediction)
+
+    def _activations(self, parameters: Parameters, powers: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scores (N, chunk) and alpha'x + beta (N, m, chunk)."""
+        scores = parameters.score @ powers[: self.layout.forward_rows]
+        return scores, parameters.ridge @ powers[: len(self.layout.ridge_rows)]
 
     def _residual(self, forward: Forward, columns: slice) -> Tensor:
         """Return f - y, times the root of the weight, shape (m, chunk)."""
@@ -233,60 +267,11 @@ class LeastSquares:
             right = factors[segment.right][:, segment.summed]
             products = self._products[: segment.pairs, : powers.shape[1]]
             if segment.left == segment.right:
-                _unordered_products(left, products)
+                unordered_products(left, products)
             else:
-                _ordered_products(left, right, products)
+                ordered_products(left, right, products)
             block = moments[segment.start : segment.stop].view(segment.monomials, segment.pairs)
             block.addmm_(powers[: segment.monomials], products.T)
-
-
-class _Adjoint:
-    """Accumulates J' residual over chunks."""
-
-    def __init__(self, design: Layout, theta: Tensor) -> None:
-        n_experts, columns = len(theta), design.architecture.n_columns
-        self.score = theta.new_zeros((n_experts, design.forward_rows))
-        self.ridge = theta.new_zeros((n_experts * columns, design.architecture.dim + 1))
-        self.scale = theta.new_zeros((n_experts, columns, 1))
-        self.scaled = design.expert.scaled
-
-    def add(self, factors: dict[str, Tensor], powers: Tensor, residual: Tensor) -> None:
-        """Add one chunk; residual has shape (m, chunk)."""
-        self.score.addmm_((factors["u"] * residual).sum(1), powers[: self.score.shape[1]].T)
-        slope = (factors["v"] * residual).flatten(0, 1)
-        self.ridge.addmm_(slope, powers[: self.ridge.shape[1]].T)
-        if self.scaled:
-            self.scale += (factors["l"] * residual).sum(-1, keepdim=True)
-
-    def collect(self, score_rows: Tensor, ridge_rows: Tensor) -> Tensor:
-        """Return the sums in the order of the coordinates, shape (p,)."""
-        n_experts, columns = self.scale.shape[:2]
-        expert = self.ridge[:, ridge_rows].view(n_experts, columns, -1)
-        if self.scaled:
-            expert = torch.cat([expert, self.scale], -1)
-        return torch.cat([self.score[:, score_rows], expert.flatten(1)], 1).flatten()
-
-
-def _unordered_products(factor: Tensor, out: Tensor) -> None:
-    """Write sum_k factor_ik factor_jk for i <= j; factor (N, m, chunk), out (pairs, chunk)."""
-    n_experts, columns = factor.shape[:2]
-    row = 0
-    for i in range(n_experts):
-        block = out[row : row + n_experts - i]
-        torch.mul(factor[i:, 0], factor[i, 0], out=block)
-        for k in range(1, columns):
-            block.addcmul_(factor[i:, k], factor[i, k])
-        row += n_experts - i
-
-
-def _ordered_products(left: Tensor, right: Tensor, out: Tensor) -> None:
-    """Write left_i right_j for all i, j; factors (N, 1, chunk), out (N^2, chunk)."""
-    shape = (len(left), len(right), out.shape[-1])
-    torch.mul(
-        left,
-        right.squeeze(1),
-        out=out.view(shape) if out.is_contiguous() else out.unflatten(0, shape[:2]),
-    )
 
 
 def normal_equations(

@@ -35,6 +35,10 @@ class Ridge:
         """Return J'J / n + strength I."""
         return plus_multiple(self.problem.curvature(theta), self.strength)
 
+    def bend(self, theta: Tensor, step: Tensor) -> Tensor | None:
+        """Return the problem's own: the penalty's residuals are linear."""
+        return self.problem.bend(theta, step)
+
     def penalty(self, theta: Tensor) -> float:
         """Return what the penalty adds to the mean squared residual."""
         return self.strength * float(theta.square().sum())

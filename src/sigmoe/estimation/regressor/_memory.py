@@ -128,6 +128,11 @@ class Remembered:
         matrix.diagonal().add_(self._ridge)
         return matrix
 
+    def bend(self, theta: Tensor, step: Tensor) -> Tensor | None:
+        """Return the batch's share; what is remembered of earlier ones is linear, as the ridge."""
+        bend = self._batch.bend(theta, step)
+        return None if bend is None else bend * (self._new / self._all)
+
     def _joined(self, objective: float, gradient: Tensor, theta: Tensor) -> tuple[float, Tensor]:
         flat = theta.flatten()
         value, slope = self._memory.at(flat)

@@ -1,0 +1,36 @@
+"""Curved steps of many problems: the batched twin of ``engine._bend.bent``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sigmoe.estimation.batch._box import Box, DampedSystems
+from sigmoe.estimation.engine._bend import MOST_BEND
+
+#: J' f'' / n (b, p) at coordinates along steps, both (b, p), of some problems (b,); None for
+#: straight steps.
+Bend = Callable[[Tensor, Tensor, Tensor], Tensor | None]
+
+
+def bent_steps(
+    bend: Bend,
+    which: Tensor,
+    theta: Tensor,
+    step: Tensor,
+    systems: DampedSystems,
+    scale: Tensor,
+    box: Box,
+) -> tuple[Tensor, Tensor]:
+    """Return damped steps with half their acceleration (b, p), and which do not bend too much.
+
+    The steps come from usable systems and stay in their boxes, and so do the curved ones.
+    """
+    force = bend(theta, step, which)
+    if force is None:
+        return step, torch.ones_like(which, dtype=torch.bool)
+    acceleration, root = -systems.solve(force), scale.sqrt()
+    within = (acceleration * root).norm(dim=1) <= MOST_BEND * (step * root).norm(dim=1)
+    return box.nearest(theta + step + 0.5 * acceleration) - theta, within
