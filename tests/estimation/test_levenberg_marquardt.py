@@ -196,6 +196,19 @@ def test_a_step_that_bends_too_much_is_refused_without_a_trial() -> None:
         assert (max(tried) > 100) == (not curved)
 
 
+@pytest.mark.parametrize("apart", [1e-2, 1e-3])
+def test_nearly_collinear_columns_take_few_iterations(apart: float) -> None:
+    # Their difference moves once the damping is below apart^2. Steps keep all they promise here.
+    x = torch.linspace(-1.0, 1.0, 50, dtype=torch.float64)
+    columns = torch.stack([x, x + apart * x**2], 1)
+    right = columns @ torch.tensor([3.0, -2.0]).double() + 0.1 * x**3
+    found = solve(lambda t: columns @ t - right, [0.0, 0.0], refinements=0)
+    best = torch.linalg.lstsq(columns, right.unsqueeze(1)).solution.squeeze(1)
+    assert found.status in {"gradient", "decrease"}
+    torch.testing.assert_close(found.theta, best, rtol=1e-3, atol=0)
+    assert found.n_iterations <= 8
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_step_in_a_box_beats_the_projected_step(seed: int) -> None:
     rng = torch.Generator().manual_seed(seed)

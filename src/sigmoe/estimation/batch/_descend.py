@@ -12,7 +12,11 @@ from sigmoe.estimation.batch._bend import Bend, bent_steps
 from sigmoe.estimation.batch._box import Box, DampedSystems, box_steps, predicted_decrease
 from sigmoe.estimation.batch._records import choose, insert, select, where_true
 from sigmoe.estimation.batch._refine import Evaluate, Points
-from sigmoe.estimation.engine._levenberg_marquardt import DAMPING_RANGE, LEAST_GAIN
+from sigmoe.estimation.engine._levenberg_marquardt import (
+    DAMPING_RANGE,
+    DEEPEST_FALL,
+    LEAST_GAIN,
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def _try_steps(
     # Where nothing was tried the point is the old one and the gain not above zero.
     gain = (point.objective - new.objective) / promised
     good = torch.isfinite(gain) & (gain > LEAST_GAIN) & torch.isfinite(new.gradient).all(1)
-    shrunk = found.damping * (1.0 - (2.0 * gain - 1.0) ** 3).clamp_min(1 / 3)
+    shrunk = found.damping * (1.0 - (2.0 * gain - 1.0) ** 3).clamp_min(DEEPEST_FALL)
     shrunk = shrunk.clamp_min(DAMPING_RANGE[0])
     return Descent(
         choose(good, new, point),
