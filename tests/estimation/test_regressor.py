@@ -28,6 +28,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sigmoe._base.errors import InputError, SigmoeWarning
 from sigmoe.estimation import Bounds
 from sigmoe.estimation._sample import Sample
+from sigmoe.estimation.engine._arrow import Arrow
 from sigmoe.estimation.regressor._estimator import MoERegressor
 from sigmoe.estimation.regressor._memory import Memory, Remembered
 from sigmoe.estimation.regressor._parameters import CONSTRAINTS
@@ -485,6 +486,19 @@ def test_the_problem_of_a_batch_has_the_gradient_and_curvature_of_its_objective(
     step = torch.full_like(theta, 1e-6)
     change = problem.objective(theta + step) - problem.objective(theta - step)
     assert change == pytest.approx(2.0 * float(gradient @ step.flatten()), rel=1e-6)
+
+
+def test_a_batch_of_many_columns_keeps_the_arrow() -> None:
+    architecture = Architecture("softmax", "full", "linear", 2, n_outputs=40)
+    truth, start = (draw_truth(architecture, 3, seed=seed) for seed in (2, 3))
+    sample = Sample(*draw_sample(truth, 60, noise_variance=0.05, seed=2))
+    old, new = (sample.rows(torch.arange(60)[r]) for r in (slice(20), slice(20, 60)))
+    problem = Remembered(new, architecture, 3, Memory.of(old, start), ridge=6.0)
+    matrix = problem.curvature(start.coordinates)
+    assert isinstance(matrix, Arrow)
+    whole = sample.problem(architecture, 3, ridge=0.1).curvature(start.coordinates)
+    assert isinstance(whole, Arrow)
+    torch.testing.assert_close(matrix.dense(), whole.dense())
 
 
 def test_steps_of_a_large_batch_are_curved() -> None:

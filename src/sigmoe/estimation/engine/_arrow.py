@@ -110,6 +110,11 @@ class Arrow:
     expert: Tensor
 
     @classmethod
+    def from_dense(cls, shape: ArrowShape, matrix: Tensor) -> Arrow:
+        """Return the arrow of a matrix (p, p) that has zeros outside its blocks."""
+        return cls.of(shape, matrix.flatten()[shape.positions().to(matrix.device)])
+
+    @classmethod
     def of(cls, shape: ArrowShape, numbers: Tensor) -> Arrow:
         """Return the arrow whose blocks lie one after the other, see ``ArrowShape.positions``."""
         g, k, m = shape.n_gate, shape.n_expert, shape.n_columns
@@ -127,6 +132,20 @@ class Arrow:
         upper = self.gate @ gate + coupling.T @ expert.flatten()
         lower = (coupling @ gate).view_as(expert) + _products(self.expert, expert)
         return self.shape.join(upper, lower)
+
+    def __mul__(self, factor: float) -> Arrow:
+        """Return a multiple."""
+        blocks = self.gate, self.coupling, self.expert
+        return Arrow(self.shape, *(block * factor for block in blocks))
+
+    def __add__(self, other: Arrow) -> Arrow:
+        """Return the sum with an arrow of the same shape."""
+        return Arrow(
+            self.shape,
+            self.gate + other.gate,
+            self.coupling + other.coupling,
+            self.expert + other.expert,
+        )
 
     def plus_diagonal(self, values: Tensor) -> Arrow:
         """Return the arrow with values of shape (p,) added to its diagonal."""
@@ -167,11 +186,6 @@ def plus_multiple(matrix: Curvature, value: float) -> Curvature:
     dense = matrix.clone()
     dense.diagonal().add_(value)
     return dense
-
-
-def as_dense(matrix: Curvature) -> Tensor:
-    """Return the matrix of shape (p, p)."""
-    return matrix.dense() if isinstance(matrix, Arrow) else matrix
 
 
 class DampedArrow:

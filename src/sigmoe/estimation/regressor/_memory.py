@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sigmoe.estimation._sample import Sample
-from sigmoe.estimation.engine._arrow import as_dense
+from sigmoe.estimation.engine._arrow import Arrow, Curvature, plus_multiple
 from sigmoe.estimation.engine._normal_equations import normal_equations
 from sigmoe.moe import Architecture, MixingMeasure
 
@@ -121,12 +121,16 @@ class Remembered:
         objective, gradient = self._batch.gradient(theta)
         return self._joined(objective, gradient, theta)
 
-    def curvature(self, theta: Tensor) -> Tensor:
+    def curvature(self, theta: Tensor) -> Curvature:
         """Return J'J over all rows, divided by their number, with the ridge on its diagonal."""
-        batch = as_dense(self._batch.curvature(theta))
-        matrix = (batch * self._new + self._memory.matrix) / self._all
-        matrix.diagonal().add_(self._ridge)
-        return matrix
+        batch, remembered = self._batch.curvature(theta), self._memory.matrix / self._all
+        share = self._new / self._all
+        if isinstance(batch, Arrow):
+            # Columns of the response shared nothing but the gates in the earlier batches either.
+            mean: Curvature = batch * share + Arrow.from_dense(batch.shape, remembered)
+        else:
+            mean = batch * share + remembered
+        return plus_multiple(mean, self._ridge)
 
     def bend(self, theta: Tensor, step: Tensor) -> Tensor | None:
         """Return the batch's share; what is remembered of earlier ones is linear, as the ridge."""
