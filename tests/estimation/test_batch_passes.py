@@ -12,6 +12,8 @@ from sigmoe.estimation import normal_equations
 from sigmoe.estimation.batch import _least_squares, _tiles
 from sigmoe.estimation.batch._least_squares import BatchLeastSquares
 from sigmoe.estimation.batch._samples import Samples
+from sigmoe.estimation.engine._chunks import curvature_rows
+from sigmoe.estimation.engine._layout import layout
 from sigmoe.estimation.engine._normal_equations import LeastSquares
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample, draw_truth, expert_names
 from sigmoe.moe._forward import forward
@@ -213,6 +215,22 @@ def test_large_samples_take_the_matrix_from_the_rows_of_a_single_fit() -> None:
         expected = single.curvature(measure.coordinates)
         assert not torch.allclose(expected, single.matrix(measure.coordinates), rtol=1e-6)
         torch.testing.assert_close(matrix[k], expected + 0.5 * torch.eye(len(expected)).double())
+
+
+def test_padded_samples_take_the_matrix_from_all_rows() -> None:
+    architecture = Architecture("sigmoid", "linear", "linear", 1)
+    theta = measures(architecture, 2, n_experts=2)
+    X, y = sample(architecture, n=20_000)
+    both = torch.stack([X, X]), torch.stack([y, y])
+    weight = torch.ones(2, 20_000).double()
+    chosen = curvature_rows(20_000, layout(architecture, 2))
+    assert chosen is not None
+    # The second sample has no weight where steps would take their matrix from.
+    weight[1, chosen] = 0.0
+    matrix = batch(*both, theta, weight).curvature(flat(theta), everything(theta))
+    for k, measure in enumerate(theta):
+        single = LeastSquares(X, y, architecture, 2, sample_weight=weight[k])
+        torch.testing.assert_close(matrix[k], single.matrix(measure.coordinates))
 
 
 def test_large_samples_take_the_bend_from_the_rows_of_a_single_fit() -> None:

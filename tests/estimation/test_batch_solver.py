@@ -115,6 +115,24 @@ def test_every_problem_ends_as_it_does_alone(
             assert float(norm[k]) == pytest.approx(alone.gradient_norm, rel=1e-3, abs=1e-9)
 
 
+def test_steps_stay_straight_where_the_second_derivative_is_not_finite(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bend = DenseBatch.bend
+
+    def broken(batch: DenseBatch, theta: Tensor, step: Tensor, which: Tensor) -> Tensor | None:
+        force = bend(batch, theta, step, which)
+        assert force is not None
+        return torch.where((which == 1).unsqueeze(1), torch.nan, force)
+
+    monkeypatch.setattr(DenseBatch, "bend", broken)
+    state, _ = solved([4, 2, 1], curved=True)
+    for place, (k, curved) in enumerate([(4, True), (2, False), (1, True)]):
+        alone = solved_alone(k, curved=curved)
+        assert int(state.n_iterations[place]) == alone.n_iterations
+        torch.testing.assert_close(state.point.theta[place], alone.theta, rtol=1e-5, atol=1e-5)
+
+
 def test_a_problem_does_not_depend_on_the_others() -> None:
     state, _ = solved(list(range(len(PROBLEMS))), relative_tolerance=1e-13)
     for k in range(len(PROBLEMS)):

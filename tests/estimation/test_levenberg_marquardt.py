@@ -196,6 +196,20 @@ def test_a_step_that_bends_too_much_is_refused_without_a_trial() -> None:
         assert (max(tried) > 100) == (not curved)
 
 
+@pytest.mark.parametrize("value", [INF, float("nan")])
+def test_steps_stay_straight_where_the_second_derivative_is_not_finite(value: float) -> None:
+    class Broken(Dense):
+        def bend(self, theta: Tensor, step: Tensor) -> Tensor | None:
+            return torch.full_like(theta, value)
+
+    start, wide = torch.tensor([1.5, 0.2, 1.0, 3.0]).double(), torch.full((4,), INF).double()
+    found, straight = (
+        minimise(kind(two_exponentials), start, -wide, wide, 1.0, Settings())
+        for kind in (Broken, Dense)
+    )
+    assert found.history == straight.history
+
+
 @pytest.mark.parametrize("apart", [1e-2, 1e-3])
 def test_nearly_collinear_columns_take_few_iterations(apart: float) -> None:
     # Their difference moves once the damping is below apart^2. Steps keep all they promise here.

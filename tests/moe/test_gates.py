@@ -30,6 +30,23 @@ def test_sensitivity_is_the_derivative_of_the_prediction(name, pieces):
 
 
 @pytest.mark.parametrize("name", GATES.names())
+def test_motion_is_the_first_and_second_derivative_of_the_weights(name, pieces):
+    scores, experts = pieces
+    gate, speed = get_gate(name), experts[:, 0]
+
+    def along(t):
+        return gate.weights(scores + t * speed)
+
+    def first(t):
+        return torch.autograd.functional.jacobian(along, t, create_graph=True)
+
+    zero = torch.zeros((), dtype=torch.float64)
+    expected = first(zero), torch.autograd.functional.jacobian(first, zero)
+    for found, derivative in zip(gate.motion(along(zero), speed), expected, strict=True):
+        torch.testing.assert_close(found, derivative, rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", GATES.names())
 def test_invariance_to_a_common_score_is_as_declared(name, pieces):
     scores, _ = pieces
     gate = get_gate(name)
@@ -47,6 +64,8 @@ def test_sigmoid_weights_of_opposite_scores_add_up_to_one(pieces):
 @pytest.mark.parametrize("name", GATES.names())
 def test_extreme_scores_stay_finite(name):
     scores = torch.tensor([[-1e4, 1e4], [1e4, -1e4], [0.0, 0.0]], dtype=torch.float64)
-    weights = get_gate(name).weights(scores)
+    gate = get_gate(name)
+    weights = gate.weights(scores)
     assert torch.isfinite(weights).all()
+    assert all(torch.isfinite(part).all() for part in gate.motion(weights, scores))
     assert ((weights >= 0) & (weights <= 1)).all()

@@ -72,7 +72,8 @@ def register_expert(
     name : str
         New name for ``Architecture(expert=...)``.
     value, slope, curvature : callable
-        phi, phi' and phi'', element by element on float64 tensors.
+        phi, phi' and phi'', element by element on float64 tensors. phi'' shapes the steps of fits
+        of large samples, which are straight wherever it is not finite.
     scaled : bool
         Whether the scale lambda is a parameter.
     kinked : bool

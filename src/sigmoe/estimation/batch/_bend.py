@@ -16,8 +16,7 @@ Bend = Callable[[Tensor, Tensor, Tensor], Tensor | None]
 
 
 def bent_steps(
-    bend: Bend,
-    which: Tensor,
+    force: Tensor,
     theta: Tensor,
     step: Tensor,
     systems: DampedSystems,
@@ -26,11 +25,10 @@ def bent_steps(
 ) -> tuple[Tensor, Tensor]:
     """Return damped steps with half their acceleration (b, p), and which do not bend too much.
 
-    The steps come from usable systems and stay in their boxes, and so do the curved ones.
+    The steps come from usable systems and stay in their boxes, and so do the curved ones. They
+    stay straight where ``force``, what ``Bend`` returns, is not finite.
     """
-    force = bend(theta, step, which)
-    if force is None:
-        return step, torch.ones_like(which, dtype=torch.bool)
-    acceleration, root = -systems.solve(force), scale.sqrt()
+    known = torch.isfinite(force).all(1, keepdim=True)
+    acceleration, root = -systems.solve(torch.where(known, force, 0.0)), scale.sqrt()
     within = (acceleration * root).norm(dim=1) <= MOST_BEND * (step * root).norm(dim=1)
     return box.nearest(theta + step + 0.5 * acceleration) - theta, within

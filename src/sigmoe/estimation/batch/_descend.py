@@ -120,15 +120,11 @@ def _ends(
     box: Box,
 ) -> tuple[Tensor, Tensor]:
     """Return which steps, of those named by ``index``, do not bend too much, and where they end."""
-    theta = select(theta, index)
-    curve, within = bent_steps(
-        bend,
-        select(which, index),
-        theta,
-        select(step, index),
-        select(systems, index),
-        select(scale, index),
-        select(box, index),
-    )
+    theta, step = select(theta, index), select(step, index)
+    force = bend(theta, step, select(which, index))
+    if force is None:
+        return index, theta + step
+    inner = select(systems, index), select(scale, index), select(box, index)
+    curve, within = bent_steps(force, theta, step, *inner)
     kept = where_true(within)
     return select(index, kept), select(theta + curve, kept)

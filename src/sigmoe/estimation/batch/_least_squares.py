@@ -94,7 +94,7 @@ class BatchLeastSquares:
         """Return J'J / n plus the ridge's part, shape (b, p, p).
 
         Of samples with many rows a parameter it is an estimate from the rows that a single fit
-        takes, see ``engine._normal_equations``.
+        takes, see ``engine._normal_equations``; not where padding is most of a sample's rows there.
         """
         matrix = self._chosen_part()._matrix(theta, which)
         if self.ridge:
@@ -126,6 +126,8 @@ class BatchLeastSquares:
             if chosen is None:
                 return self
             rows = self.samples.rows(chosen.to(self.device))
+            if not rows.mostly_weighted():
+                return self
             self._part = BatchLeastSquares(rows, self.layout.architecture, self.layout.n_experts)
         return self._part
 
@@ -179,11 +181,11 @@ class BatchLeastSquares:
         for columns in chunks(self.samples.n, numbers, self.device):
             forward = self._forward(parameters, tile, columns, degree)
             speeds = self._activations(speed, forward.monomials)
-            bend = second_derivative(self.layout, forward, *speeds, parameters.scale, speed.scale)
+            second = second_derivative(self.layout, forward, *speeds, parameters.scale, speed.scale)
             root = self._root(which, columns)
             if root is not None:
-                bend = bend * root
-            adjoint.add(self._factors(parameters, forward, root), forward.monomials, bend)
+                second = second * root
+            adjoint.add(self._factors(parameters, forward, root), forward.monomials, second)
         bend = adjoint.collect(self.layout.score_rows, self.layout.ridge_rows)
         return bend / self.samples.of_problems(self._total_weight, which).unsqueeze(-1)
 

@@ -88,6 +88,10 @@ class Samples:
         weight = None if self.weight is None else self.weight[:, chosen]
         return Samples(self.Xt[..., chosen], self.Yt[..., chosen], weight, self.n_problems)
 
+    def mostly_weighted(self) -> bool:
+        """Return whether at least half of each sample's rows have a weight above zero."""
+        return self.weight is None or bool(((self.weight > 0).double().mean(-1) >= 0.5).all())
+
     def of_problems(self, values: Tensor, which: Tensor) -> Tensor:
         """Return the entries of ``values``, one a sample, that belong to some problems.
 

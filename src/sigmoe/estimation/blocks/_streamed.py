@@ -5,7 +5,8 @@ the blocks' own, weighted by the blocks' total weights. Whoever holds the blocks
 process or the workers of a cluster, computes the same sums of each block and adds them in the same
 order: the result does not depend on where the work was done.
 
-As in memory, steps take J'J from a random part of many rows. Those rows are fetched once and kept.
+As in memory, steps take J'J, and how the prediction bends along them, from a random part of many
+rows. Those rows are fetched once and kept.
 """
 
 from __future__ import annotations

@@ -179,6 +179,15 @@ class Arrow:
 Curvature = Tensor | Arrow
 
 
+def plus(left: Curvature, right: Curvature) -> Curvature:
+    """Return the sum of two matrices of one kind."""
+    if isinstance(left, Arrow) and isinstance(right, Arrow):
+        return left + right
+    if isinstance(left, Tensor) and isinstance(right, Tensor):
+        return left + right
+    raise TypeError("an arrow and a dense matrix")
+
+
 def plus_multiple(matrix: Curvature, value: float) -> Curvature:
     """Return the matrix plus a multiple of the identity."""
     if isinstance(matrix, Arrow):

@@ -18,7 +18,7 @@ from sigmoe.estimation.engine._box import System
 from sigmoe.estimation.engine._layout import Layout
 
 #: A step is refused if its acceleration is longer than this share of it, in units of the scale:
-#: it ends where the second order means nothing (the reference's choice).
+#: it ends where the second order means nothing (the reference has the same share).
 MOST_BEND = 0.75
 
 #: J' f'' / n of shape (p,) at coordinates along a step, both (p,); None for straight steps.
@@ -49,7 +49,7 @@ def second_derivative(
     scale: Tensor,
     by_scale: Tensor,
 ) -> Tensor:
-    """Return the second derivative of the prediction as all that it is made of moves evenly.
+    """Return the second derivative of the prediction as its parts move at constant speeds.
 
     Parameters
     ----------
@@ -88,6 +88,8 @@ def bent(
 ) -> tuple[Tensor, System] | None:
     """Return a damped step with half its acceleration, inside the box; None if it bends too much.
 
+    The step stays straight where the second derivative is not known or not finite.
+
     Parameters
     ----------
     taken : (Tensor of shape (p,), System)
@@ -97,7 +99,7 @@ def bent(
     """
     step, system = taken
     force = bend(theta, step)
-    if force is None:
+    if force is None or not bool(torch.isfinite(force).all()):
         return taken
     acceleration, root = -system.solve(force), scale.sqrt()
     if not float((acceleration * root).norm()) <= MOST_BEND * float((step * root).norm()):

@@ -1,8 +1,9 @@
 """Levenberg-Marquardt in a box on J'J, with quasi-Newton steps between factorisations.
 
 One iteration forms the normal equations once, finds a damping whose step lowers the objective
-(each trial costs a factorisation and a gradient, an eighth of the iteration), and then takes
-cheap steps with the same matrix (module ``_refine``).
+(each trial costs a factorisation and a gradient, an eighth of the iteration, and in large samples
+a second derivative along the step, module ``_bend``), and then takes cheap steps with the same
+matrix (module ``_refine``).
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ Callback = Callable[[int, float], object]
 
 LEAST_GAIN = 1e-4
 DAMPING_RANGE = (1e-12, 1e12)
-#: A step that gains all it promised multiplies the damping by this. Nielsen's 1/3 takes as many
-#: iterations as the condition of the inputs has powers of 3.
+#: A step that gains all it promised multiplies the damping by this. With Nielsen's 1/3, weak
+#: directions wait an iteration for each power of 3 in the condition of J'J.
 DEEPEST_FALL = 1 / 100
 #: Scales below this share of the largest are raised to it: a dead expert has zero columns.
 SCALE_FLOOR = 1e-8

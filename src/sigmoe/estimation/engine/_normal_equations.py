@@ -177,10 +177,10 @@ class LeastSquares:
         for columns in self._chunks(self.light_chunk):
             forward = self._forward(parameters, columns)
             speeds = self._activations(speed, forward.monomials)
-            bend = second_derivative(self.layout, forward, *speeds, parameters.scale, speed.scale)
+            second = second_derivative(self.layout, forward, *speeds, parameters.scale, speed.scale)
             if self._root_weight is not None:
-                bend = bend * self._root_weight[columns]
-            adjoint.add(self._factors(parameters, forward, columns), forward.monomials, bend)
+                second = second * self._root_weight[columns]
+            adjoint.add(self._factors(parameters, forward, columns), forward.monomials, second)
         return adjoint.collect(self.layout.score_rows, self.layout.ridge_rows) / self.total_weight
 
     def _chosen_part(self) -> LeastSquares:

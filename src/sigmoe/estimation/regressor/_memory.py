@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sigmoe.estimation._sample import Sample
-from sigmoe.estimation.engine._arrow import Arrow, Curvature, plus_multiple
+from sigmoe.estimation.engine._arrow import Arrow, Curvature, plus, plus_multiple
+from sigmoe.estimation.engine._layout import layout
 from sigmoe.estimation.engine._normal_equations import normal_equations
 from sigmoe.moe import Architecture, MixingMeasure
 
@@ -111,6 +112,11 @@ class Remembered:
         self._new = total_weight(batch)
         self._all = self._new + memory.weight
         self._ridge = ridge / self._all
+        shape, remembered = layout(architecture, n_experts).arrow, memory.matrix / self._all
+        # Columns of the response share nothing but the gates in the earlier batches either.
+        self._remembered: Curvature = (
+            remembered if shape is None else Arrow.from_dense(shape, remembered)
+        )
 
     def objective(self, theta: Tensor) -> float:
         """Return what is minimised."""
@@ -123,14 +129,8 @@ class Remembered:
 
     def curvature(self, theta: Tensor) -> Curvature:
         """Return J'J over all rows, divided by their number, with the ridge on its diagonal."""
-        batch, remembered = self._batch.curvature(theta), self._memory.matrix / self._all
-        share = self._new / self._all
-        if isinstance(batch, Arrow):
-            # Columns of the response shared nothing but the gates in the earlier batches either.
-            mean: Curvature = batch * share + Arrow.from_dense(batch.shape, remembered)
-        else:
-            mean = batch * share + remembered
-        return plus_multiple(mean, self._ridge)
+        batch = self._batch.curvature(theta) * (self._new / self._all)
+        return plus_multiple(plus(batch, self._remembered), self._ridge)
 
     def bend(self, theta: Tensor, step: Tensor) -> Tensor | None:
         """Return the batch's share; what is remembered of earlier ones is linear, as the ridge."""
