@@ -59,6 +59,12 @@ def kinked(t: Tensor) -> Tensor:
     return t.abs() + 1.0
 
 
+def nearly_collinear(t: Tensor) -> Tensor:
+    x = torch.linspace(-1.0, 1.0, 50, dtype=torch.float64)
+    columns = torch.stack([x, x + 1e-2 * x**2, x + 1e-4 * x**3, torch.ones_like(x)], 1)
+    return columns @ t - torch.sin(3.0 * x) - 0.5
+
+
 PROBLEMS: list[tuple[Residuals, list[float], list[float], list[float]]] = [
     (rosenbrock, [-1.2, 1.0, 0.0, 7.0], [-INF] * 4, [INF] * 4),
     (powell_singular, [3.0, -1.0, 0.0, 1.0], [-INF] * 4, [INF] * 4),
@@ -69,6 +75,7 @@ PROBLEMS: list[tuple[Residuals, list[float], list[float], list[float]]] = [
     (rosenbrock, [-1.2, 1.0, 0.0, 0.0], [-2.0] * 4, [0.5, 2.0, 2.0, 2.0]),
     (kinked, [0.7, -0.4, 0.2, 0.1], [-INF] * 4, [INF] * 4),
     (kinked, [0.7, 2.0, 1.0, 0.9], [0.5, -9.0, 0.25, -9.0], [9.0] * 4),
+    (nearly_collinear, [0.0] * 4, [-INF] * 4, [INF] * 4),
 ]
 
 

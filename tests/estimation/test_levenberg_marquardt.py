@@ -11,7 +11,9 @@ from torch import Tensor
 from dense_problem import Dense, Residuals, powell_singular, two_exponentials
 from sigmoe.estimation.engine._bend import bent
 from sigmoe.estimation.engine._box import box_step, free_coordinates, predicted_decrease
+from sigmoe.estimation.engine._descend import Local, descend
 from sigmoe.estimation.engine._levenberg_marquardt import Outcome, Settings, minimise
+from sigmoe.estimation.engine._refine import Point
 
 INF = float("inf")
 
@@ -210,9 +212,27 @@ def test_steps_stay_straight_where_the_second_derivative_is_not_finite(value: fl
     assert found.history == straight.history
 
 
+def test_a_bolder_step_that_is_worse_is_not_taken() -> None:
+    # The step with damping 9 keeps all it promises; that with 0.3 promises more and overshoots.
+    problem = Dense(lambda t: torch.atan(5.0 * t))
+    start, wide = torch.tensor([1.0]).double(), torch.tensor([INF]).double()
+    matrix, point = problem.curvature(start), Point(start, *problem.gradient(start))
+    scale = matrix.diagonal()
+    local = Local(point, matrix, scale, problem.gradient, problem.bend, -wide, wide)
+    plain, bolder = local.trial(9.0), local.trial(9.0 / 30)
+    assert plain is not None
+    assert bolder is not None
+    assert plain.gain > 0.75
+    assert bolder.promised > 1.5 * plain.promised
+    assert bolder.gain < 0
+    found = descend(local, 9.0, 2.0)
+    assert not isinstance(found, float)
+    assert torch.equal(found[0].point.theta, plain.point.theta)
+
+
 @pytest.mark.parametrize("apart", [1e-2, 1e-3])
 def test_nearly_collinear_columns_take_few_iterations(apart: float) -> None:
-    # Their difference moves once the damping is below apart^2. Steps keep all they promise here.
+    # Their difference moves once the damping is below apart^2; steps keep all they promise here.
     x = torch.linspace(-1.0, 1.0, 50, dtype=torch.float64)
     columns = torch.stack([x, x + apart * x**2], 1)
     right = columns @ torch.tensor([3.0, -2.0]).double() + 0.1 * x**3

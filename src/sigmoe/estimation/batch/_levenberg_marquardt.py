@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sigmoe.estimation.batch._box import Box, DampedSystems
-from sigmoe.estimation.batch._descend import descend
+from sigmoe.estimation.batch._descend import Local, descend
 from sigmoe.estimation.batch._records import insert, select, where_true
 from sigmoe.estimation.batch._refine import Evaluate, Points, refine
 from sigmoe.estimation.engine._levenberg_marquardt import (
@@ -182,9 +182,8 @@ def _advance(
 ) -> State:
     """Return the problems after a damped step and its refinement, with their new status."""
     scale = floored(state.scale)
-    found = descend(
-        problems.gradient, problems.bend, which, state.point, state.damping, matrix, scale, box
-    )
+    local = Local(which, state.point, matrix, scale, box)
+    found = descend(problems.gradient, problems.bend, local, state.damping)
     point = found.point
     index = where_true(found.accepted)
     if settings.refinements and len(index):

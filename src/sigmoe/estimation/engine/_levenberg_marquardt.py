@@ -1,8 +1,8 @@
 """Levenberg-Marquardt in a box on J'J, with quasi-Newton steps between factorisations.
 
 One iteration forms the normal equations once, finds a damping whose step lowers the objective
-(each trial costs a factorisation and a gradient, an eighth of the iteration, and in large samples
-a second derivative along the step, module ``_bend``), and then takes cheap steps with the same
+(module ``_descend``; each trial costs a factorisation and a gradient, an eighth of the iteration,
+and in large samples a second derivative along the step), and then takes cheap steps with the same
 matrix (module ``_refine``).
 """
 
@@ -17,24 +17,13 @@ import torch
 from torch import Tensor
 
 from sigmoe.estimation.engine._arrow import Curvature
-from sigmoe.estimation.engine._bend import Bend, bent
-from sigmoe.estimation.engine._box import (
-    System,
-    box_step,
-    damped_system,
-    free_coordinates,
-    predicted_decrease,
-)
-from sigmoe.estimation.engine._refine import Point, ValueAndGradient, refine
+from sigmoe.estimation.engine._box import damped_system, free_coordinates
+from sigmoe.estimation.engine._descend import Local, descend
+from sigmoe.estimation.engine._refine import Point, refine
 
 #: Called after each iteration with the number of iterations so far and the objective.
 Callback = Callable[[int, float], object]
 
-LEAST_GAIN = 1e-4
-DAMPING_RANGE = (1e-12, 1e12)
-#: A step that gains all it promised multiplies the damping by this. With Nielsen's 1/3, weak
-#: directions wait an iteration for each power of 3 in the condition of J'J.
-DEEPEST_FALL = 1 / 100
 #: Scales below this share of the largest are raised to it: a dead expert has zero columns.
 SCALE_FLOOR = 1e-8
 #: Residuals below this share of the responses are rounding.
@@ -174,7 +163,9 @@ def minimise(
         if norm <= settings.gradient_tolerance:
             status = "gradient"
             break
-        new = iterate(state, matrix, evaluate, bend, lower, upper, settings.refinements)
+        scale = floored(state.scale)
+        local = Local(state.point, matrix, scale, evaluate, bend, lower, upper)
+        new = iterate(state, local, settings.refinements)
         if isinstance(new, float):
             # No step descends. If the last one left the objective as it was, this is a minimum at
             # the resolution of the tolerance (kinked experts have minima without zero gradient).
@@ -201,69 +192,20 @@ def first_state(problem: Problem, start: Tensor, settings: Settings) -> State:
     return State(point, torch.zeros_like(point.theta), settings.damping, history=(objective,))
 
 
-def iterate(
-    state: State,
-    matrix: Curvature,
-    evaluate: ValueAndGradient,
-    bend: Bend,
-    lower: Tensor,
-    upper: Tensor,
-    refinements: int,
-) -> State | float:
+def iterate(state: State, local: Local, refinements: int) -> State | float:
     """Return the state after one damped step and its refinement, or what ``descend`` says."""
-    found = descend(state, matrix, evaluate, bend, lower, upper)
+    found = descend(local, state.damping, state.growth)
     if isinstance(found, float):
         return found
-    new, system = found
-    inside = (new.point.theta > lower) & (new.point.theta < upper)
+    trial, damping = found
+    point, system = trial.point, trial.system
+    inside = (point.theta > local.lower) & (point.theta < local.upper)
     if not torch.equal(inside, system.free):
-        system = damped_system(matrix, new.damping, floored(new.scale), inside)
-    if refinements == 0 or not system.usable:
-        return new
-    point = refine(evaluate, state.point, new.point, system, lower, upper, refinements)
-    return replace(new, point=point)
-
-
-def descend(
-    state: State,
-    matrix: Curvature,
-    evaluate: ValueAndGradient,
-    bend: Bend,
-    lower: Tensor,
-    upper: Tensor,
-) -> tuple[State, System] | float:
-    """Return the state after a damped step that lowers the objective as promised, and its system.
-
-    If there is none, return by how much the last, shortest step changed the objective.
-
-    The damping follows the gain ratio, decrease over predicted decrease of the step as projected
-    on the box: a good step divides it by up to 100, each refused one multiplies it by 2, 4, 8, ...
-    (Nielsen's rule, but for that limit). The matrix is reused between trials. Where the problem
-    tells how its residuals bend, steps are curves, and one that bends too much is refused without
-    a trial.
-    """
-    theta, objective, gradient = state.point.theta, state.point.objective, state.point.gradient
-    scale = floored(state.scale)
-    damping, growth, change = state.damping, state.growth, inf
-    while damping <= DAMPING_RANGE[1]:
-        taken = box_step(matrix, gradient, damping, scale, theta, lower, upper)
-        promised = 0.0 if taken is None else predicted_decrease(matrix, gradient, taken[0])
-        curve = None
-        if taken is not None and promised > 0:
-            curve = bent(taken, bend, theta, scale, lower, upper)
-        if curve is not None:
-            step, system = curve
-            new_objective, new_gradient = evaluate(theta + step)
-            change = new_objective - objective
-            gain = -change / promised
-            if isfinite(gain) and gain > LEAST_GAIN and bool(torch.isfinite(new_gradient).all()):
-                fall = max(DEEPEST_FALL, 1 - (2 * gain - 1) ** 3)
-                damping = max(damping * fall, DAMPING_RANGE[0])
-                point = Point(theta + step, new_objective, new_gradient)
-                return replace(state, point=point, damping=damping, growth=2.0), system
-        damping *= growth
-        growth *= 2.0
-    return change
+        system = damped_system(local.matrix, damping, local.scale, inside)
+    if refinements and system.usable:
+        box = local.lower, local.upper
+        point = refine(local.evaluate, state.point, point, system, *box, refinements)
+    return replace(state, point=point, damping=damping, growth=2.0)
 
 
 def scaled_gradient(
