@@ -66,7 +66,7 @@ def require_alike(
 def test_each_fit_is_that_of_fit_least_squares(architecture: Architecture) -> None:
     X, y, starts = problem(architecture)
     # Which side of a kink a sample falls on may hang on rounding: there the first steps agree.
-    steps = {"max_iterations": 4} if get_expert(architecture.expert).kinked else {}
+    steps = {"max_iterations": 3} if get_expert(architecture.expert).kinked else {}
     require_alike(fit_batch(X, y, starts, **TIGHT, **steps), X, y, starts, **TIGHT, **steps)
 
 

@@ -327,8 +327,10 @@ def test_bounds_follow_the_scale_of_all_rows() -> None:
     memory = fit_least_squares(X / 64, 1000 * y, SMALL, 2, start, max_iterations=60)
     found = fit_blocks(large, SMALL, 2, start, max_iterations=60)
     assert found.objective == pytest.approx(memory.objective, rel=1e-8)
-    tight = Bounds(eta=(-0.6, 0.6))
-    inside = MixingMeasure(SMALL, None, start.b, start.c, start.eta.clamp(-0.5, 0.5))
+    # All of them tight, so that no atom runs away along what the sample does not determine.
+    tight = Bounds(b=(-2.0, 2.0), c=(-2.0, 2.0), eta=(-0.6, 0.6))
+    b, c, eta = start.b.clamp(-1.0, 1.0), start.c.clamp(-1.0, 1.0), start.eta.clamp(-0.5, 0.5)
+    inside = MixingMeasure(SMALL, None, b, c, eta)
     memory = fit_least_squares(X, y, SMALL, 2, inside, bounds=tight)
     found = fit_blocks(ArrayBlocks(X, y, block_rows=50), SMALL, 2, inside, bounds=tight)
     assert found.active_bounds == memory.active_bounds != ()

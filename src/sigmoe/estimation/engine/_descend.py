@@ -1,7 +1,7 @@
 """The damped step of an iteration: its damping grows until it descends, and shrinks while it pays.
 
 The damping follows the gain, decrease over predicted decrease of the step as projected on the box,
-by Nielsen's rule. One matrix serves all trials.
+by Nielsen's rule with a deeper fall. One matrix serves all trials.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from sigmoe.estimation.engine._refine import Point, ValueAndGradient
 
 LEAST_GAIN = 1e-4
 DAMPING_RANGE = (1e-12, 1e12)
-#: A step that gains all it promised multiplies the next damping by this.
-DEEPEST_FALL = 1 / 3
+#: A step that gains all it promised multiplies the next damping by this (Nielsen: 1/3).
+DEEPEST_FALL = 1 / 100
 #: A step with this gain is tried again with so much of its damping if that promises so much more.
 BOLD_GAIN, BOLD_FALL, BOLD_PROMISE = 0.75, 1 / 30, 1.5
 
