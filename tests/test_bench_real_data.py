@@ -80,6 +80,7 @@ def test_the_tables_have_the_documented_shapes(name: str) -> None:
     # statsmodels comes with requirements-bench.lock, which the tests do not need.
     pytest.importorskip(SOURCES[name].package)
     with warnings.catch_warnings():
+        # Loading statsmodels raises some of its own.
         warnings.simplefilter("ignore", DeprecationWarning)
         found = SOURCES[name].load()
     assert found.X.shape == SHAPES[name]

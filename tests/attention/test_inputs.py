@@ -186,6 +186,7 @@ def test_head_counts_that_do_not_divide() -> None:
         sigmoid_attention(Q, K[:, :3], K[:, :3], enable_gqa=True)
 
 
+# PyTorch calls its strided layout a prototype, once a process, when such a tensor is made.
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 @pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
 def test_nested_tensors_that_are_not_taken(layout: torch.layout) -> None:

@@ -244,7 +244,7 @@ def state(value: float) -> State:
     theta = torch.tensor([value, 1 / 3], dtype=torch.float64)
     # A view of something larger, as gradients of blocks are.
     gradient = torch.arange(9, dtype=torch.float64)[3:5] / 7
-    return State(Point(theta, value / 3, gradient), theta.square(), 1e-3 / 3, 2.0, 1, (0.1, 0.2))
+    return State(Point(theta, value / 3, gradient), theta.square(), 1e-3 / 3, 1, (0.1, 0.2))
 
 
 def test_what_is_written_is_read_to_the_last_bit(path: Path) -> None:
@@ -260,7 +260,7 @@ def test_what_is_written_is_read_to_the_last_bit(path: Path) -> None:
     assert torch.equal(found.point.theta, expected.point.theta)
     assert torch.equal(found.point.gradient, expected.point.gradient)
     assert torch.equal(found.scale, expected.scale)
-    for name in ("damping", "growth", "small", "history"):
+    for name in ("damping", "small", "history"):
         assert getattr(found, name) == getattr(expected, name)
     assert found.point.objective == expected.point.objective
 

@@ -225,7 +225,7 @@ def test_a_bolder_step_that_is_worse_is_not_taken() -> None:
     assert plain.gain > 0.75
     assert bolder.promised > 1.5 * plain.promised
     assert bolder.gain < 0
-    found = descend(local, 9.0, 2.0)
+    found = descend(local, 9.0)
     assert not isinstance(found, float)
     assert torch.equal(found[0].point.theta, plain.point.theta)
 

@@ -127,7 +127,6 @@ def build(kind: type[T], data: object, source: str, path: str = "") -> T:
     """
     if not isinstance(data, Mapping):
         raise invalid(_where(source, path), "a table", data, "Write it as [name] with keys.")
-    # A type variable cannot be bound to "some dataclass" without importing from the type stubs.
     # Every kind is a dataclass, which a type variable cannot say.
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in data:

@@ -211,7 +211,6 @@ def _packed(
         numbers |= {
             "objective": state.point.objective,
             "damping": state.damping,
-            "growth": state.growth,
             "small": state.small,
         }
     # Tensors that share memory cannot be written.
@@ -235,7 +234,6 @@ def _unpacked(
         point,
         tensors["scale"],
         numbers["damping"],
-        numbers["growth"],
         small=int(numbers["small"]),
         history=tuple(tensors["history"].tolist()),
     )

@@ -85,7 +85,7 @@ class Local:
         return Trial(point, curve[1], promised, gain)
 
 
-def descend(local: Local, damping: float, growth: float) -> tuple[Trial, float] | float:
+def descend(local: Local, damping: float) -> tuple[Trial, float] | float:
     """Return a step that lowers the objective as promised, and the damping of the next one.
 
     If there is none, return by how much the last, shortest step changed the objective.
@@ -93,7 +93,7 @@ def descend(local: Local, damping: float, growth: float) -> tuple[Trial, float] 
     Each refused step multiplies the damping by 2, 4, 8, ...; one that bends too much is refused
     without being tried. A good step whose damping held it back is tried again with less.
     """
-    change = inf
+    change, growth = inf, 2.0
     while damping <= DAMPING_RANGE[1]:
         trial = local.trial(damping)
         if trial is not None:

@@ -71,8 +71,8 @@ class State:
     point : Point
     scale : Tensor of shape (p,)
         Running maximum of the diagonal of J'J / n.
-    damping, growth : float
-        The damping of the next step, and what a refusal multiplies it by.
+    damping : float
+        Of the next step.
     small : int
         Small decreases in a row.
     history : tuple of float
@@ -82,7 +82,6 @@ class State:
     point: Point
     scale: Tensor
     damping: float
-    growth: float = 2.0
     small: int = 0
     history: tuple[float, ...] = ()
 
@@ -194,7 +193,7 @@ def first_state(problem: Problem, start: Tensor, settings: Settings) -> State:
 
 def iterate(state: State, local: Local, refinements: int) -> State | float:
     """Return the state after one damped step and its refinement, or what ``descend`` says."""
-    found = descend(local, state.damping, state.growth)
+    found = descend(local, state.damping)
     if isinstance(found, float):
         return found
     trial, damping = found
@@ -205,7 +204,7 @@ def iterate(state: State, local: Local, refinements: int) -> State | float:
     if refinements and system.usable:
         box = local.lower, local.upper
         point = refine(local.evaluate, state.point, point, system, *box, refinements)
-    return replace(state, point=point, damping=damping, growth=2.0)
+    return replace(state, point=point, damping=damping)
 
 
 def scaled_gradient(

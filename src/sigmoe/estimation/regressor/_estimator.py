@@ -23,7 +23,7 @@ from sigmoe.moe import Architecture
 
 
 # scikit-learn ships no types, so its bases are Any.
-class MoERegressor(ReportingMixture, MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]  # bases
+class MoERegressor(ReportingMixture, MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]  # Any
     """A gated mixture of experts, fitted to a table by least squares.
 
     A prediction is ``intercept_`` plus the sum over experts of gate times expert, eqs. (3)-(5),

@@ -129,7 +129,6 @@ def tidy(ax: Axes, axis: str) -> None:
     """Take away two spines and put a faint grid behind the values."""
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
-    # Matplotlib types the axis as a literal; here it comes through an argument.
     # The stubs want a literal "x", "y" or "both".
     ax.grid(visible=True, axis=axis, color="#e4e7ea", linewidth=0.6)  # type: ignore[arg-type]
     ax.set_axisbelow(True)
