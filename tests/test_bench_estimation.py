@@ -557,3 +557,23 @@ def test_the_whole_command(tmp_path: Path) -> None:
     (row,) = content["rows"]
     assert (row["problem"], row["disagree"]) == ("tiny", [])
     assert all(check["error"] <= 1e-12 for check in content["checks"])
+
+
+@pytest.mark.usefixtures("in_process")
+def test_parts_are_joined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = []
+    for seed in ("1", "2"):
+        folder = tmp_path / seed
+        common = ["--quick", "--fits-only", "--most", "0.2", "--out", str(folder)]
+        assert command.main([*common, "--seeds", seed]) == 0
+        parts.append(folder / "estimation-quick.json")
+    joining = ["--join", *map(str, parts), "--out", str(tmp_path)]
+    assert command.main(joining) == 0
+    joined = json.loads((tmp_path / "estimation-joined.json").read_text())
+    assert (tmp_path / "estimation-joined.png").exists()
+    separate = [json.loads(part.read_text()) for part in parts]
+    assert joined["runs"] == separate[0]["runs"] + separate[1]["runs"]
+    assert [part["options"]["seeds"] for part in joined["parts"]] == [[1], [2]]
+    assert len(joined["rows"][0]["ours"]) == 2
+    assert command.main([*joining, "--join", str(parts[0]), str(parts[0])]) == 2
+    assert "parts without runs in common; got 'tiny ours 1'" in capsys.readouterr().err

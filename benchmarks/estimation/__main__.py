@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from benchmarks.estimation.checks import Check, run_checks
 from benchmarks.estimation.one_run import Outcome
 from benchmarks.estimation.problems import PROBLEMS, QUICK, Problem, chosen
 from benchmarks.estimation.report import machine, write_figure, write_json
-from benchmarks.estimation.runs import Options, run_sample, start_module
+from benchmarks.estimation.runs import Options, outcome_from, run_sample, start_module
 from benchmarks.estimation.table import (
     Row,
     common_line,
@@ -26,7 +27,7 @@ from benchmarks.estimation.table import (
     memory_line,
 )
 
-from sigmoe._base.errors import InputError
+from sigmoe._base.errors import InputError, invalid
 
 RESULTS = Path(__file__).parents[1] / "results"
 _COSTS = tuple(
@@ -62,6 +63,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--memory", type=float, default=8.0, help="GB a peer may need; default 8")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder; default %(default)s")
     parser.add_argument("--fits-only", action="store_true", help="leave cost and memory out")
+    parser.add_argument(
+        "--join", nargs="+", type=Path, metavar="JSON", help="one table of parts that were run"
+    )
     return parser.parse_args(arguments)
 
 
@@ -83,6 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; return 1 without timing anything if an answer is wrong."""
     parsed = parse(arguments)
     try:
+        if parsed.join:
+            join(parsed.join, parsed.out / "estimation-joined")
+            return 0
         problems = chosen(QUICK if parsed.quick else PROBLEMS, parsed.only)
     except InputError as error:
         print(error, file=sys.stderr)
@@ -147,13 +154,48 @@ def measured(request: dict[str, object], threads: int) -> dict[str, float]:
 def time_fits(
     problems: Sequence[Problem], options: Options, content: dict[str, object], stem: Path
 ) -> None:
-    """Run all solvers on all problems; files are written anew after each problem."""
+    """Run all solvers on all problems."""
+    write_tables(
+        problems,
+        lambda problem: [o for seed in options.seeds for o in run_sample(problem, seed, options)],
+        content,
+        stem,
+    )
+
+
+def join(parts: Sequence[Path], stem: Path) -> None:
+    """Print and write one table of the runs that parts of the benchmark have written."""
+    contents = [json.loads(part.read_text()) for part in parts]
+    outcomes = [outcome_from(run) for content in contents for run in content["runs"]]
+    counts = Counter((run.problem, run.solver, run.seed) for run in outcomes)
+    for run, count in counts.items():
+        if count > 1:
+            remedy = "Leave one of the parts out."
+            raise invalid("--join", "parts without runs in common", " ".join(map(str, run)), remedy)
+    names = {outcome.problem for outcome in outcomes}
+    problems = [problem for problem in (*PROBLEMS, *QUICK) if problem.name in names]
+    about = [{key: content[key] for key in ("machine", "options")} for content in contents]
+    write_tables(
+        problems,
+        lambda problem: [outcome for outcome in outcomes if outcome.problem == problem.name],
+        {"parts": about},
+        stem,
+    )
+
+
+def write_tables(
+    problems: Sequence[Problem],
+    outcomes_of: Callable[[Problem], list[Outcome]],
+    content: dict[str, object],
+    stem: Path,
+) -> None:
+    """Print both tables; write JSON and figure anew after each problem."""
     print("Times over ours to 1e-6 of the best known objective, medians over seeds.")
     print(header())
     rows: list[Row] = []
     everything: list[Outcome] = []
     for problem in problems:
-        outcomes = [o for seed in options.seeds for o in run_sample(problem, seed, options)]
+        outcomes = outcomes_of(problem)
         rows.append(make_row(problem.name, outcomes))
         everything += outcomes
         print("\n".join([line(rows[-1]), *details(rows[-1], outcomes)]), flush=True)

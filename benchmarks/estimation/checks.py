@@ -16,7 +16,8 @@ from benchmarks.estimation.problems import Data
 from torch import Tensor
 
 from sigmoe.estimation import near_truth_start, normal_equations
-from sigmoe.estimation.engine._normal_equations import LeastSquares
+from sigmoe.estimation.engine._least_squares import LeastSquares
+from sigmoe.estimation.engine._rows import Rows
 from sigmoe.moe import Architecture, draw_sample, draw_truth
 
 #: Relative to the largest entry.
@@ -65,7 +66,7 @@ def check_architecture(architecture: Architecture) -> Iterator[Check]:
     equations = normal_equations(data.start, data.X, data.y)
     yield Check(f"{name}: J'J", error(equations.matrix, J.T @ J / rows))
     yield Check(f"{name}: gradient beside J'J", error(equations.gradient, gradient))
-    light = LeastSquares(data.X, data.y, architecture, 3).gradient(theta)[1]
+    light = LeastSquares(Rows.of(data.X, data.y), architecture, 3).gradient(theta)[1]
     yield Check(f"{name}: gradient alone", error(light, gradient))
     flat, plain = flat_start(data), NumpyModel(data)
     yield Check(f"{name}: NumPy residual", error(plain.residuals(flat), residual))

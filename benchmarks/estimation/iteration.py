@@ -20,7 +20,8 @@ import torch
 from benchmarks.estimation.one_run import forget_peak, memory_mb, use_threads
 
 from sigmoe.estimation import fit_least_squares
-from sigmoe.estimation.engine._normal_equations import LeastSquares
+from sigmoe.estimation.engine._least_squares import LeastSquares
+from sigmoe.estimation.engine._rows import Rows
 from sigmoe.moe import Architecture, draw_sample, draw_truth
 
 _CHUNKS = (1024, 2048, 4096)
@@ -79,7 +80,7 @@ def cost(gate: str, expert: str, dim: int, n_experts: int, n: int) -> dict[str, 
     architecture = Architecture(gate, "full", expert, dim)
     truth = draw_truth(architecture, n_experts, seed=0)
     X, y = draw_sample(truth, n, seed=0)
-    problem, theta = LeastSquares(X, y, architecture, n_experts), truth.coordinates
+    problem, theta = LeastSquares(Rows.of(X, y), architecture, n_experts), truth.coordinates
     equations = problem.normal_equations(theta)
     damped = equations.matrix + 1e-3 * torch.diag(equations.matrix.diagonal())
     right = equations.gradient.unsqueeze(1)

@@ -26,7 +26,8 @@ from benchmarks.estimation.recorder import Recorder, StopRunError
 from scipy.optimize import least_squares, minimize
 
 from sigmoe.estimation import fit_least_squares, normal_equations
-from sigmoe.estimation.engine._normal_equations import LeastSquares
+from sigmoe.estimation.engine._least_squares import LeastSquares
+from sigmoe.estimation.engine._rows import Rows
 
 #: Far below the 1e-6 that counts.
 _TIGHT = 1e-10
@@ -201,7 +202,7 @@ def l_bfgs_own_gradient(data: Data, recorder: Recorder) -> None:
     """Run scipy's L-BFGS-B with the package's analytic, chunked gradient."""
     recorder.start()
     start = data.start
-    problem = LeastSquares(data.X, data.y, start.architecture, start.n_experts)
+    problem = LeastSquares(Rows.of(data.X, data.y), start.architecture, start.n_experts)
     shape = start.coordinates.shape
 
     def evaluate(flat: Array) -> tuple[float, Array]:

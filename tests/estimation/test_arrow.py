@@ -22,7 +22,8 @@ from sigmoe.estimation.engine._arrow import (
 )
 from sigmoe.estimation.engine._box import DampedSystem, box_step, damped_system
 from sigmoe.estimation.engine._layout import layout
-from sigmoe.estimation.engine._normal_equations import LeastSquares
+from sigmoe.estimation.engine._least_squares import LeastSquares
+from sigmoe.estimation.engine._rows import Rows
 from sigmoe.estimation.starts._draw import projected
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample, draw_truth, expert_names
 
@@ -113,7 +114,7 @@ def test_moments_fill_the_arrow_as_they_fill_the_matrix(
     use_arrows()
     architecture = Architecture(gate, score, expert, 2, n_outputs=3)
     X, y = draw_sample(draw_truth(architecture, 2, seed=1), 30, seed=2)
-    problem = LeastSquares(X, y, architecture, 2)
+    problem = LeastSquares(Rows.of(X, y), architecture, 2)
     theta = draw_truth(architecture, 2, seed=3).coordinates
     found = problem.curvature(theta)
     assert isinstance(found, Arrow)

@@ -14,7 +14,8 @@ from sigmoe.estimation.batch._least_squares import BatchLeastSquares
 from sigmoe.estimation.batch._samples import Samples
 from sigmoe.estimation.engine._chunks import curvature_rows
 from sigmoe.estimation.engine._layout import layout
-from sigmoe.estimation.engine._normal_equations import LeastSquares
+from sigmoe.estimation.engine._least_squares import LeastSquares
+from sigmoe.estimation.engine._rows import Rows
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample, draw_truth, expert_names
 from sigmoe.moe._forward import forward
 from sigmoe.moe._monomials import monomials
@@ -82,7 +83,7 @@ def test_bends_agree_with_the_single_engine(architecture: Architecture, weighted
     step = flat(theta).flip(0)
     found = batch(X, y, theta, weight).mean_bend(flat(theta), step, everything(theta))
     for k, row in enumerate(flat(theta)):
-        single = LeastSquares(X[k // 3], y[k // 3], architecture, 3, sample_weight=weight)
+        single = LeastSquares(Rows.of(X[k // 3], y[k // 3], weight), architecture, 3)
         expected = single.mean_bend(row.view(3, -1), step[k])
         torch.testing.assert_close(found[k], expected, rtol=1e-11, atol=1e-13)
 
@@ -210,7 +211,7 @@ def test_large_samples_take_the_matrix_from_the_rows_of_a_single_fit() -> None:
     X, y = sample(architecture, n=70_000)
     theta = measures(architecture, 2, n_experts=2)
     matrix = batch(X, y, theta, ridge=0.5).curvature(flat(theta), everything(theta))
-    single = LeastSquares(X, y, architecture, 2)
+    single = LeastSquares(Rows.of(X, y), architecture, 2)
     for k, measure in enumerate(theta):
         expected = single.curvature(measure.coordinates)
         assert not torch.allclose(expected, single.matrix(measure.coordinates), rtol=1e-6)
@@ -229,7 +230,7 @@ def test_padded_samples_take_the_matrix_from_all_rows() -> None:
     weight[1, chosen] = 0.0
     matrix = batch(*both, theta, weight).curvature(flat(theta), everything(theta))
     for k, measure in enumerate(theta):
-        single = LeastSquares(X, y, architecture, 2, sample_weight=weight[k])
+        single = LeastSquares(Rows.of(X, y, weight[k]), architecture, 2)
         torch.testing.assert_close(matrix[k], single.matrix(measure.coordinates))
 
 
@@ -240,7 +241,7 @@ def test_large_samples_take_the_bend_from_the_rows_of_a_single_fit() -> None:
     X, y = sample(architecture, n=70_000)
     found = batch(X, y, theta).bend(flat(theta), step, which)
     assert found is not None
-    single = LeastSquares(X, y, architecture, 2)
+    single = LeastSquares(Rows.of(X, y), architecture, 2)
     for k, measure in enumerate(theta):
         expected = single.bend(measure.coordinates, step[k])
         assert expected is not None

@@ -53,6 +53,15 @@ def assert_identical(a: FitResult, b: FitResult) -> None:
     assert a.start_objectives == b.start_objectives
 
 
+def assert_same_fit(found: FitResult, streamed: FitResult) -> None:
+    """Compare with the same rows in one process, whose sums round differently."""
+    torch.testing.assert_close(
+        found.measure.coordinates, streamed.measure.coordinates, rtol=1e-9, atol=1e-9
+    )
+    assert found.history == pytest.approx(streamed.history, rel=1e-12)
+    assert found.start_objectives == pytest.approx(streamed.start_objectives, rel=1e-12)
+
+
 @pytest.fixture
 def in_process() -> Iterator[Callable[[int], Client]]:
     """Return a function that starts workers which are threads of this process."""
@@ -79,21 +88,17 @@ def processes() -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture(scope="module")
-def streamed() -> FitResult:
-    return fit(chunks)
-
-
 # The same fit
 
 
-@pytest.mark.parametrize("n_workers", [1, 4])
-def test_the_fit_does_not_depend_on_the_workers(
-    in_process: Callable[[int], Client], streamed: FitResult, n_workers: int
-) -> None:
-    client = in_process(n_workers)
-    futures = [client.submit(partition, k) for k in range(N_PARTITIONS)]
-    assert_identical(fit(DaskBlocks(futures, client)), streamed)
+def test_the_fit_does_not_depend_on_the_workers(in_process: Callable[[int], Client]) -> None:
+    fits = []
+    for n_workers in (1, 4):
+        client = in_process(n_workers)
+        futures = [client.submit(partition, k) for k in range(N_PARTITIONS)]
+        fits.append(fit(DaskBlocks(futures, client)))
+    assert_identical(*fits)
+    assert_same_fit(fits[0], fit(chunks))
 
 
 def test_random_starts_see_the_same_rows_as_in_one_process(
@@ -104,7 +109,9 @@ def test_random_starts_see_the_same_rows_as_in_one_process(
     random = {"start": "random", "n_starts": 1, "start_rows": 150, "max_iterations": 2}
     # Without an argument, the current client is used.
     found = fit(DaskBlocks(delayed), **random)
-    assert_identical(found, fit(chunks, **random))
+    streamed = fit(chunks, **random)
+    assert found.start == streamed.start
+    assert_same_fit(found, streamed)
 
 
 def test_dask_arrays_and_frames_are_fitted(in_process: Callable[[int], Client]) -> None:
@@ -114,7 +121,7 @@ def test_dask_arrays_and_frames_are_fitted(in_process: Callable[[int], Client]) 
     rows = [slice(a, b) for a, b in itertools.pairwise(cut)]
     expected = fit([(X[r], y[r], weight[r]) for r in rows])
     arrays = [da.from_array(array, chunks=1000) for array in (X, y, weight)]
-    assert_identical(fit(DaskBlocks.from_arrays(*arrays, client=client)), expected)
+    assert_same_fit(fit(DaskBlocks.from_arrays(*arrays, client=client)), expected)
 
     table = pd.DataFrame({"w": weight, "b": X[:, 1], "y": y, "a": X[:, 0]})
 
@@ -124,14 +131,14 @@ def test_dask_arrays_and_frames_are_fitted(in_process: Callable[[int], Client]) 
 
     source = DaskBlocks.from_frame(Frame(), ["a", "b"], "y", "w", client)
     assert source.n_partitions == len(rows)
-    assert_identical(fit(source), expected)
+    assert_same_fit(fit(source), expected)
     two = Architecture("sigmoid", "linear", "tanh", 2, n_outputs=2)
     start = draw_truth(two, 2, seed=0)
     source = DaskBlocks.from_frame(Frame(), ["a", "b"], ["y", "w"], client=client)
     found = fit_blocks(source, two, 2, start, max_iterations=1)
     both = np.column_stack([y, weight])
     expected = fit_blocks([(X[r], both[r]) for r in rows], two, 2, start, max_iterations=1)
-    assert_identical(found, expected)
+    assert_same_fit(found, expected)
 
 
 # Workers that die
@@ -155,7 +162,7 @@ def test_a_worker_that_dies_costs_time_and_not_the_fit(processes: Client) -> Non
         if iterations == 2:
             kill_a_worker(processes)
 
-    expected = fit(lambda: (draw_sample(TRUTH, n, seed=n) for n in sizes))
+    expected = fit(DaskBlocks(futures, processes))
     assert_identical(fit(DaskBlocks(futures, processes), callback=kill), expected)
     assert set(processes.run(os.getpid).values()) != before
 

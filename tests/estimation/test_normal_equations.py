@@ -13,7 +13,8 @@ from sigmoe._base.errors import InputError
 from sigmoe.estimation import normal_equations
 from sigmoe.estimation.engine._chunks import curvature_rows, refinements
 from sigmoe.estimation.engine._layout import layout
-from sigmoe.estimation.engine._normal_equations import LeastSquares
+from sigmoe.estimation.engine._least_squares import LeastSquares
+from sigmoe.estimation.engine._rows import Rows
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample, draw_truth, expert_names
 from sigmoe.moe._forward import forward
 
@@ -68,7 +69,7 @@ def test_the_bend_along_a_step_agrees_with_autograd(
     weight = torch.linspace(0.0, 2.0, n).double() if weighted else None
     rows = torch.ones(n).double() if weight is None else weight
     expected = naive_jacobian(measure, X).T @ (second * rows.unsqueeze(1)).flatten() / rows.sum()
-    problem = LeastSquares(X, y, architecture, 4, chunk=20, sample_weight=weight)
+    problem = LeastSquares(Rows.of(X, y, weight), architecture, 4, chunk=20)
     torch.testing.assert_close(problem.mean_bend(theta, step.coordinates.flatten()), expected)
 
 
@@ -78,8 +79,8 @@ def test_steps_bend_where_their_matrix_comes_from_a_part_of_the_rows() -> None:
     theta, step = (draw_truth(architecture, 2, seed=seed).coordinates for seed in (3, 4))
     chosen = curvature_rows(20_000, layout(architecture, 2))
     assert chosen is not None
-    part = LeastSquares(X[chosen], y[chosen], architecture, 2)
-    bend = LeastSquares(X, y, architecture, 2).bend(theta, step.flatten())
+    part = LeastSquares(Rows.of(X[chosen], y[chosen]), architecture, 2)
+    bend = LeastSquares(Rows.of(X, y), architecture, 2).bend(theta, step.flatten())
     assert bend is not None
     torch.testing.assert_close(bend, part.mean_bend(theta, step.flatten()))
     assert part.bend(theta, step.flatten()) is None
@@ -89,7 +90,7 @@ def test_steps_bend_where_their_matrix_comes_from_a_part_of_the_rows() -> None:
 def test_the_cheap_passes_agree_with_the_normal_equations(architecture: Architecture) -> None:
     X, y = draw_sample(draw_truth(architecture, 3, seed=1), 50, seed=2)
     measure = draw_truth(architecture, 4, seed=3)
-    problem = LeastSquares(X, y, architecture, 4, chunk=20)
+    problem = LeastSquares(Rows.of(X, y), architecture, 4, chunk=20)
     full = problem.normal_equations(measure.coordinates)
     objective, gradient = problem.gradient(measure.coordinates)
     assert objective == pytest.approx(full.objective, rel=1e-13)
@@ -107,8 +108,8 @@ def test_results_do_not_depend_on_the_chunk(chunk: int) -> None:
     architecture = Architecture(gate="softmax", expert="scaled-gelu", dim=2, n_outputs=2)
     X, y = draw_sample(draw_truth(architecture, 3, seed=1), 51, seed=2)
     theta = draw_truth(architecture, 3, seed=3).coordinates
-    whole = LeastSquares(X, y, architecture, 3, chunk=51).normal_equations(theta)
-    parts = LeastSquares(X, y, architecture, 3, chunk=chunk).normal_equations(theta)
+    whole = LeastSquares(Rows.of(X, y), architecture, 3, chunk=51).normal_equations(theta)
+    parts = LeastSquares(Rows.of(X, y), architecture, 3, chunk=chunk).normal_equations(theta)
     torch.testing.assert_close(parts.matrix, whole.matrix, rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(parts.gradient, whole.gradient, rtol=1e-12, atol=1e-14)
 
@@ -155,7 +156,7 @@ def test_a_weight_of_k_counts_a_row_k_times(architecture: Architecture) -> None:
     torch.testing.assert_close(weighted.matrix, repeated.matrix)
     torch.testing.assert_close(weighted.gradient, repeated.gradient)
     assert weighted.objective == pytest.approx(repeated.objective, rel=1e-12)
-    problem = LeastSquares(X, y, architecture, 3, chunk=7, sample_weight=weight.double())
+    problem = LeastSquares(Rows.of(X, y, weight.double()), architecture, 3, chunk=7)
     theta = measure.coordinates
     assert problem.objective(theta) == pytest.approx(repeated.objective, rel=1e-12)
     torch.testing.assert_close(problem.gradient(theta)[1], repeated.gradient)
@@ -173,7 +174,7 @@ def test_steps_take_their_matrix_from_a_random_part(
     # Sorted rows: a part that is no random one would see a corner of the inputs only.
     X, order = X.sort(dim=0)
     weight = 1.0 + X[:, 0].abs() if weighted else None
-    problem = LeastSquares(X, y[order[:, 0]], architecture, 3, sample_weight=weight)
+    problem = LeastSquares(Rows.of(X, y[order[:, 0]], weight), architecture, 3)
     exact, estimate = problem.matrix(truth.coordinates), problem.curvature(truth.coordinates)
     values, vectors = torch.linalg.eigh(exact)
     scaled = vectors[:, architecture.n_invisible :] / values[architecture.n_invisible :].sqrt()
@@ -185,7 +186,7 @@ def test_steps_take_their_matrix_from_a_random_part(
 def test_a_sample_with_few_rows_a_parameter_gives_all_of_them() -> None:
     architecture = Architecture("softmax", "linear", "tanh", 1)
     truth = draw_truth(architecture, 3, seed=1)
-    problem = LeastSquares(*draw_sample(truth, 16_384, seed=2), architecture, 3)
+    problem = LeastSquares(Rows.of(*draw_sample(truth, 16_384, seed=2)), architecture, 3)
     theta = truth.coordinates
     assert torch.equal(problem.curvature(theta), problem.matrix(theta))
 

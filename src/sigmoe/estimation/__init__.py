@@ -9,7 +9,8 @@ from sigmoe.estimation._fit import fit_least_squares
 from sigmoe.estimation._result import FitResult
 from sigmoe.estimation.batch._fit import fit_batch
 from sigmoe.estimation.batch._result import BatchFit
-from sigmoe.estimation.engine._normal_equations import NormalEquations, normal_equations
+from sigmoe.estimation.engine._least_squares import NormalEquations
+from sigmoe.estimation.engine._normal_equations import normal_equations
 from sigmoe.estimation.inference._bootstrap import BootstrapIntervals, bootstrap_intervals
 from sigmoe.estimation.inference._conformal import (
     ConformalIntervals,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from sigmoe._base.errors import invalid
-from sigmoe.estimation._sample import Sample
 from sigmoe.moe import Architecture, MixingMeasure
 from sigmoe.moe._scores import SCORES
 
@@ -93,14 +93,26 @@ def _power_of_two(value: float) -> float:
     return 2.0 ** math.floor(math.log2(value)) if value >= 2.0 else 1.0
 
 
-def resolve_bounds(bounds: Bounds | str | None, sample: Sample) -> Bounds:
+class Scaled(Protocol):
+    """Data whose scale is known."""
+
+    @property
+    def reach(self) -> float:
+        """Return the largest absolute input."""
+
+    @property
+    def response_scale(self) -> float:
+        """Return the root mean square of the responses."""
+
+
+def resolve_bounds(bounds: Bounds | str | None, data: Scaled) -> Bounds:
     """Return the bounds that the argument ``bounds`` of a fit stands for."""
     if bounds is None:
         return UNBOUNDED
     if isinstance(bounds, Bounds):
         return bounds
     if bounds == "default":
-        return _bounds_at_scale(float(sample.X.abs().max()), sample.response_scale)
+        return _bounds_at_scale(data.reach, data.response_scale)
     raise invalid(
         "bounds", "'default', a Bounds or None", bounds, "Write for example Bounds(A=(-5, 5))."
     )

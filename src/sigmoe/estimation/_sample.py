@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from sigmoe._base.arrays import ArrayLike, as_inputs, as_responses, as_weights
+from sigmoe.estimation.engine._least_squares import LeastSquares
 from sigmoe.estimation.engine._levenberg_marquardt import Problem
-from sigmoe.estimation.engine._normal_equations import LeastSquares
 from sigmoe.estimation.engine._penalty import Ridge
+from sigmoe.estimation.engine._rows import Rows, total_square, total_weight
 from sigmoe.moe import Architecture
 
 
@@ -55,9 +57,20 @@ class Sample:
         return self.X.device
 
     @property
+    def reach(self) -> float:
+        """Return the largest absolute input."""
+        return float(self.X.abs().max())
+
+    @property
     def response_scale(self) -> float:
         """Return the root mean square of the responses."""
-        return float(self.mean(self.y.reshape(len(self), -1).square()).mean().sqrt())
+        columns = self.y.reshape(len(self), -1).T.contiguous()
+        return math.sqrt(total_square(columns, self.weight) / self.total_weight)
+
+    @property
+    def total_weight(self) -> float:
+        """Return how many rows the sample counts for."""
+        return total_weight(self.weight, len(self))
 
     def mean(self, values: Tensor) -> Tensor:
         """Return the weighted mean over rows of values of shape (n, k), shape (k,)."""
@@ -77,5 +90,6 @@ class Sample:
 
     def problem(self, architecture: Architecture, n_experts: int, ridge: float = 0.0) -> Problem:
         """Return the least squares problem of this sample, with a ridge penalty if asked."""
-        bare = LeastSquares(self.X, self.y, architecture, n_experts, sample_weight=self.weight)
+        rows = Rows.of(self.X, self.y, self.weight)
+        bare = LeastSquares(rows, architecture, n_experts)
         return Ridge(bare, ridge) if ridge else bare

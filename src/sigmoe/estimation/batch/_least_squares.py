@@ -1,6 +1,6 @@
 """Objective, gradient and J'J of many least squares problems, chunk by chunk (eqs. (6), (49)).
 
-The batched twin of ``engine._normal_equations``, on the same tables: what is a matrix product
+The batched twin of ``engine._least_squares``, on the same tables: what is a matrix product
 there is one product for all problems that share a sample here, so that a pass over many problems
 makes as many calls as a pass over one.
 """
@@ -94,7 +94,7 @@ class BatchLeastSquares:
         """Return J'J / n plus the ridge's part, shape (b, p, p).
 
         Of samples with many rows a parameter it is an estimate from the rows that a single fit
-        takes, see ``engine._normal_equations``; not where padding is most of a sample's rows there.
+        takes, see ``engine._least_squares``; not where padding is most of a sample's rows there.
         """
         matrix = self._chosen_part()._matrix(theta, which)
         if self.ridge:
@@ -105,7 +105,7 @@ class BatchLeastSquares:
         """Return J' f'' / n of shape (b, p), f'' the second derivatives along steps (b, p).
 
         From the rows that J'J comes from; None where these are all, see
-        ``engine._normal_equations``.
+        ``engine._least_squares``.
         """
         part = self._chosen_part()
         return None if part is self else part.mean_bend(theta, step, which)

@@ -214,7 +214,7 @@ def _packed(
             "small": state.small,
         }
     # Tensors that share memory cannot be written.
-    return {name: part.clone().contiguous() for name, part in tensors.items()}, numbers
+    return {name: part.cpu().clone().contiguous() for name, part in tensors.items()}, numbers
 
 
 def _unpacked(

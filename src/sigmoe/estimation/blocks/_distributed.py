@@ -17,22 +17,19 @@ import torch
 from sigmoe._base.constraints import Interval, check
 from sigmoe._base.errors import SigmoeError, invalid
 from sigmoe.estimation._sample import Sample
-from sigmoe.estimation.blocks._sources import block_of, checked_sample
-from sigmoe.estimation.blocks._streamed import (
-    GROUP,
+from sigmoe.estimation.blocks._data import (
     Array,
-    Kind,
     Model,
     Summary,
     Tick,
-    add_up,
-    block_sums,
     rows_at,
-    rows_of_none,
-    sample_of_table,
+    sample_of_tables,
     summarise,
     with_rows,
 )
+from sigmoe.estimation.blocks._sources import block_of, checked_sample
+from sigmoe.estimation.blocks._sums import GROUP, Kind, SummedProblem, add_up, block_sums
+from sigmoe.estimation.engine._rows import Rows
 from sigmoe.moe import Architecture
 
 # Dask takes a while to import, and whoever fits in memory never needs it.
@@ -199,11 +196,15 @@ class DaskBlocks:
             )
             if high > low
         ]
-        parts = [rows_of_none(model)]
+        tables: list[Array] = []
         for future in fetched:
-            parts.append(_result(future))
-            tick(len(parts[-1]))
-        return sample_of_table(np.concatenate(parts), architecture)
+            tables.append(_result(future))
+            tick(len(tables[-1]))
+        return sample_of_tables(tables, architecture)
+
+    def problem(self, model: Model, summary: Summary, tick: Tick) -> SummedProblem:
+        """Return the least squares problem of all rows."""
+        return SummedProblem(self, model, summary.rows, tick)
 
     def _each(self, function: Any, **arguments: Any) -> list[Future[Any]]:
         """Call a function of a partition and its position for each one, where it lies."""
@@ -222,7 +223,9 @@ def _sums(partition: Any, position: int, kind: Kind, theta: Array, model: Model)
 def _summary(partition: Any, position: int, architecture: Architecture) -> Summary | None:
     with _one_thread():
         sample = checked_sample(block_of(partition, f"partition {position}"), architecture)
-        return None if sample is None else summarise(sample)
+        if sample is None:
+            return None
+        return summarise(Rows.of(sample.X, sample.y, sample.weight))
 
 
 def _count(partition: Any, position: int, architecture: Architecture) -> int:

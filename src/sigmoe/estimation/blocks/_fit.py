@@ -31,16 +31,10 @@ from sigmoe.estimation._fit import require_architecture
 from sigmoe.estimation._result import FitResult, message_for
 from sigmoe.estimation._sample import Sample
 from sigmoe.estimation.blocks._checkpoint import Bar, Beginning, Checkpoint, Fingerprint
+from sigmoe.estimation.blocks._data import CPU, Data, Model, PlacedProblem, Summary, drawn_rows
 from sigmoe.estimation.blocks._distributed import DaskBlocks
 from sigmoe.estimation.blocks._sources import as_blocks
-from sigmoe.estimation.blocks._streamed import (
-    BlockProblem,
-    Data,
-    Model,
-    Streamed,
-    Summary,
-    drawn_rows,
-)
+from sigmoe.estimation.blocks._streamed import Streamed
 from sigmoe.estimation.engine._chunks import refinements
 from sigmoe.estimation.engine._layout import layout
 from sigmoe.estimation.engine._levenberg_marquardt import (
@@ -86,8 +80,8 @@ def fit_blocks(
 ) -> FitResult:
     """Fit a mixture of experts by least squares to rows that are read block by block.
 
-    The estimate is that of ``fit_least_squares`` on all rows at once, see Notes. Memory is one
-    block and a few tens of megabytes, however many rows there are.
+    The estimate is that of ``fit_least_squares`` on all rows at once, see Notes. Memory is a block
+    and a few tens of megabytes, however many rows there are.
 
     Parameters
     ----------
@@ -144,11 +138,11 @@ def fit_blocks(
 
     Notes
     -----
-    Sums over blocks round differently from sums over all rows. Objectives agree with those of
-    ``fit_least_squares`` to about 12 digits. So do predictions of well-determined fits; where
-    rounding decides the last steps they agree to about 7, which is how far a fit in memory moves
-    when its sums are added in another order. Fits with kinked experts may then, rarely, end in
-    different optima.
+    Blocks are cut anew into the chunks that ``fit_least_squares`` would take, so that from the same
+    start the result is the same to the last bit, however the blocks are cut. On a Dask cluster each
+    partition is summed on its own, which rounds differently: objectives agree to about 12 digits,
+    and so do predictions of well-determined fits; where rounding decides the last steps they agree
+    to about 7, and fits with kinked experts may, rarely, end in different optima.
 
     Examples
     --------
@@ -171,7 +165,7 @@ def fit_blocks(
         checkpoint_seconds=checkpoint_seconds,
     )
     require_architecture(architecture)
-    place = None if device is None else usable_device(device)
+    place = CPU if device is None else usable_device(device)
     model = Model(architecture, int(n_experts), place)
     given = _checked_start(start, model)
     settings = Settings(int(max_iterations), gradient_tolerance, relative_tolerance)
@@ -180,8 +174,8 @@ def fit_blocks(
         summary = data.survey(model, bar.advance)
         bar.begin_passes(summary.rows)
         _warn_if_too_few(summary.rows, model)
-        box = resolve_bounds(bounds, _stand_in(summary, architecture))
-        problem = BlockProblem(data, model, summary.rows, bar.advance)
+        box = resolve_bounds(bounds, summary)
+        problem = data.problem(model, summary, bar.advance)
         fit = BlockFit(problem, model, summary, box, settings, ridge)
         store = None
         if checkpoint is not None:
@@ -205,7 +199,7 @@ class BlockFit:
 
     Parameters
     ----------
-    problem : BlockProblem
+    problem : PlacedProblem
     model : Model
     summary : Summary
     bounds : Bounds
@@ -215,7 +209,7 @@ class BlockFit:
 
     def __init__(
         self,
-        problem: BlockProblem,
+        problem: PlacedProblem,
         model: Model,
         summary: Summary,
         bounds: Bounds,
@@ -223,12 +217,14 @@ class BlockFit:
         ridge: float,
     ) -> None:
         self._problem: Problem = Ridge(problem, ridge) if ridge else problem
+        self._home = problem.device
         self._ridge = ridge
         self._model = model
         self._summary = summary
         self._bounds = bounds
         self._settings = settings
-        self._limits = coordinate_limits(bounds, model.architecture, model.n_experts)
+        limits = coordinate_limits(bounds, model.architecture, model.n_experts)
+        self._limits = limits[0].to(self._home), limits[1].to(self._home)
 
     def begin_at(self, start: MixingMeasure) -> Beginning:
         """Return the beginning at a given measure."""
@@ -238,10 +234,8 @@ class BlockFit:
     def begin_at_random(self, drawn: Sample, n_starts: int, seed: Seed) -> Beginning:
         """Return the beginning where the best of some random starts ended on the drawn rows."""
         architecture, n_experts = self._model.architecture, self._model.n_experts
-        if self._model.device is not None:
-            drawn = drawn.to(self._model.device)
         ended = race(
-            drawn,
+            drawn.to(self._model.device),
             architecture,
             n_experts,
             n_starts,
@@ -254,7 +248,7 @@ class BlockFit:
         return Beginning(
             first,
             ended.reached.coordinates,
-            self._problem.objective(first),
+            self._problem.objective(first.to(self._home)),
             tuple(ended.objectives),
             ended.agreed,
         )
@@ -286,19 +280,19 @@ class BlockFit:
         steps = refinements(self._settings.refinements, self._summary.rows, design)
         return minimise(
             self._problem,
-            beginning.reached,
+            beginning.reached.to(self._home),
             *self._limits,
             self._summary.response_scale,
             replace(self._settings, refinements=steps),
             callback,
-            state,
+            None if state is None else state.to(self._home),
             record,
         )
 
     def _is_consistent(self, state: State) -> bool:
         """Return whether the rows have the objective that the state says they have."""
         shape = self._model.n_experts, self._model.architecture.n_atom_parameters
-        here = self._problem.objective(state.point.theta.view(shape))
+        here = self._problem.objective(state.point.theta.view(shape).to(self._home))
         rounding = _SAME_DATA * self._summary.response_scale
         return abs(here - state.point.objective) <= _SAME_DATA * here + rounding**2
 
@@ -317,11 +311,13 @@ class BlockFit:
     def result(self, beginning: Beginning, outcome: Outcome, seconds: float) -> FitResult:
         """Return the result that the user gets."""
         architecture = self._model.architecture
-        active = describe_active(architecture, outcome.theta, *self._limits)
+        theta = outcome.theta.cpu()
+        lower, upper = self._limits
+        active = describe_active(architecture, theta, lower.cpu(), upper.cpu())
         first = beginning.objective
         return FitResult(
-            measure=MixingMeasure.from_coordinates(architecture, outcome.theta),
-            objective=outcome.objective - self._ridge * float(outcome.theta.square().sum()),
+            measure=MixingMeasure.from_coordinates(architecture, theta),
+            objective=outcome.objective - self._ridge * float(theta.square().sum()),
             status=outcome.status,
             message=message_for(outcome.status, active),
             n_iterations=outcome.n_iterations,
@@ -367,14 +363,6 @@ def _origin(given: MixingMeasure | None, n_starts: int, start_rows: int, seed: S
     else:
         seed_text = str(seed)
     return f"random, {n_starts} starts on {start_rows} rows, seed {seed_text}"
-
-
-def _stand_in(summary: Summary, architecture: Architecture) -> Sample:
-    """Return a sample of one row with the reach and the response scale of all rows."""
-    columns = () if architecture.n_outputs is None else (architecture.n_outputs,)
-    X = torch.full((1, architecture.dim), summary.reach, dtype=torch.float64)
-    y = torch.full((1, *columns), summary.response_scale, dtype=torch.float64)
-    return Sample(X, y)
 
 
 def _warn_if_too_few(rows: int, model: Model) -> None:

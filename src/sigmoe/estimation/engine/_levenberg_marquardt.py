@@ -85,6 +85,10 @@ class State:
     small: int = 0
     history: tuple[float, ...] = ()
 
+    def to(self, device: torch.device) -> State:
+        """Return the state on a device."""
+        return replace(self, point=self.point.to(device), scale=self.scale.to(device))
+
 
 @dataclass(frozen=True)
 class Outcome:

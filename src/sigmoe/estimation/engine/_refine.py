@@ -34,6 +34,10 @@ class Point:
     objective: float
     gradient: Tensor
 
+    def to(self, device: torch.device) -> Point:
+        """Return the point on a device."""
+        return Point(self.theta.to(device), self.objective, self.gradient.to(device))
+
 
 @dataclass
 class CurvaturePairs:

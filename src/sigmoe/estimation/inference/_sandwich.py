@@ -10,7 +10,8 @@ from torch import Tensor
 
 from sigmoe._base.registry import Registry
 from sigmoe.estimation._sample import Sample
-from sigmoe.estimation.engine._normal_equations import LeastSquares
+from sigmoe.estimation.engine._least_squares import LeastSquares
+from sigmoe.estimation.engine._rows import Rows
 from sigmoe.estimation.inference._coordinates import free_positions, pinned
 from sigmoe.estimation.inference._curvature import residual_curvature
 from sigmoe.estimation.inference._jacobian import score_moments
@@ -66,9 +67,8 @@ def gather(measure: MixingMeasure, sample: Sample) -> Evidence:
     """Return the evidence of a checked sample about a single measure."""
     architecture, estimate = measure.architecture, pinned(measure.to(sample.device))
     free = free_positions(architecture, measure.n_experts)
-    problem = LeastSquares(
-        sample.X, sample.y, architecture, measure.n_experts, sample_weight=sample.weight
-    )
+    rows = Rows.of(sample.X, sample.y, sample.weight)
+    problem = LeastSquares(rows, architecture, measure.n_experts)
     equations = problem.normal_equations(estimate.coordinates)
     weight = torch.ones_like(sample.X[:, 0]) if sample.weight is None else sample.weight
     total = problem.total_weight

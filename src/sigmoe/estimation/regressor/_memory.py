@@ -43,7 +43,7 @@ class Memory:
     def of(cls, sample: Sample, measure: MixingMeasure) -> Memory:
         """Return the memory of a sample, linearised at a measure."""
         equations = normal_equations(measure, sample.X, sample.y, sample.weight)
-        total = total_weight(sample)
+        total = sample.total_weight
         return cls(
             measure.coordinates.flatten(),
             equations.matrix * total,
@@ -109,7 +109,7 @@ class Remembered:
     ) -> None:
         self._batch = batch.problem(architecture, n_experts)
         self._memory = memory
-        self._new = total_weight(batch)
+        self._new = batch.total_weight
         self._all = self._new + memory.weight
         self._ridge = ridge / self._all
         shape, remembered = layout(architecture, n_experts).arrow, memory.matrix / self._all
@@ -144,8 +144,3 @@ class Remembered:
         total = (objective * self._new + value) / self._all + penalty
         joined = (gradient * self._new + slope) / self._all + 2.0 * self._ridge * flat
         return total, joined
-
-
-def total_weight(sample: Sample) -> float:
-    """Return how many rows a sample counts for."""
-    return float(len(sample) if sample.weight is None else sample.weight.sum())

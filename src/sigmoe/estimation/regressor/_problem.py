@@ -11,7 +11,6 @@ from sigmoe.estimation._bounds import Bounds
 from sigmoe.estimation._fit import fit_least_squares
 from sigmoe.estimation._result import FitResult
 from sigmoe.estimation._sample import Sample
-from sigmoe.estimation.regressor._memory import total_weight
 from sigmoe.estimation.regressor._parameters import box_of
 from sigmoe.estimation.regressor._standardise import Rows, Standardisation
 from sigmoe.estimation.selection._criteria import (
@@ -63,7 +62,7 @@ class Problem:
     @property
     def n_rows(self) -> float:
         """Return how many rows the table counts for: the sum of its weights."""
-        return total_weight(self.sample)
+        return self.sample.total_weight
 
     def fit(
         self, n_experts: int, start: MixingMeasure | None = None, max_iterations: int | None = None

@@ -9,7 +9,7 @@ from sigmoe._base.errors import invalid
 from sigmoe.estimation._bounds import coordinate_limits, describe_active
 from sigmoe.estimation._result import CONVERGED, FitResult, message_for
 from sigmoe.estimation.engine._levenberg_marquardt import Settings, minimise
-from sigmoe.estimation.regressor._memory import Memory, Remembered, total_weight
+from sigmoe.estimation.regressor._memory import Memory, Remembered
 from sigmoe.estimation.regressor._parameters import AUTOMATIC, box_of
 from sigmoe.estimation.regressor._problem import Problem, standardised
 from sigmoe.estimation.regressor._standardise import Rows, Standardisation, without_constants
@@ -116,7 +116,7 @@ def take_in(rows: Rows, before: State, parameters: dict[str, Any]) -> tuple[Stat
     measure, units = before.measure, before.standardisation
     architecture, n_experts = measure.architecture, measure.n_experts
     batch = standardised(rows, units, architecture)
-    new = total_weight(batch)
+    new = batch.total_weight
     memory = before.memory.faded(1.0 - (new / (new + before.memory.weight)) ** 2)
     box = box_of(parameters["bounds"], batch)
     lower, upper = coordinate_limits(box, architecture, n_experts)
