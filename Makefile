@@ -39,6 +39,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PIP) install --quiet --requirement requirements.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -c "import sigmoe.attention as a; print('compiled attention:', a.native_status())"
+	@$(BIN)/python -c "import sigmoe.estimation as e; print('compiled fits:', e.native_status())"
 	@touch $@
 
 $(DOCS_STAMP): $(STAMP) requirements-docs.lock

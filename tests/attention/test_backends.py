@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from sigmoe import sigmoid_attention, softmax_attention
-from sigmoe.attention import _backends, _native, _native_build
+from sigmoe._base.native_build import Built
+from sigmoe.attention import _backends, _native
 from sigmoe.attention._rules import Rules
 
 needs_kernel = pytest.mark.skipif(
@@ -57,7 +58,7 @@ def test_a_mask_gets_a_gradient_only_where_one_is_wanted(
 
 
 def test_tiles_do_all_where_there_is_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_native_build, "_built", _native_build.Built(None, "not built: a test"))
+    monkeypatch.setattr(_native.KERNEL, "_built", Built(None, "not built: a test"))
     assert chosen() is _backends.BACKENDS.get("tiled")
 
 

@@ -14,7 +14,7 @@ from naive_sigmoid_attention import (
     randoms,
     relative_error,
 )
-from sigmoe.attention import _native, _native_build
+from sigmoe.attention import _native
 from sigmoe.attention._native_call import _Call
 from sigmoe.attention._native_parts import AddedGradient
 
@@ -277,7 +277,7 @@ def test_the_gradient_of_added_is_left_out_if_not_wanted() -> None:
 
 @needs_kernel
 def test_the_structure_is_as_long_as_the_kernel_reads() -> None:
-    library = _native_build.built().library
+    library = _native.KERNEL.built().library
     assert library is not None
     assert library.sigmoe_size_of_call() == ctypes.sizeof(_Call)
 

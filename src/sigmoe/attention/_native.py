@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from pathlib import Path
 from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from sigmoe.attention._native_build import built
+from sigmoe._base.native_build import Kernel
 from sigmoe.attention._native_call import TYPES, Call, Terms, dense, number_type
 from sigmoe.attention._native_parts import AddedGradient, Part
+
+KERNEL = Kernel(Path(__file__).parent / "native" / "attention.cpp")
 
 
 def native_status() -> str:
@@ -38,14 +41,14 @@ def native_status() -> str:
     >>> native_status().split()[0] in {"loaded", "not"}
     True
     """
-    return built().status
+    return KERNEL.built().status
 
 
 def available(tensor: Tensor) -> bool:
     """Return whether the kernel exists here and takes tensors of this device and dtype."""
     if tensor.device.type != "cpu" or tensor.dtype not in TYPES:
         return False
-    library = built().library
+    library = KERNEL.built().library
     return library is not None and (
         tensor.dtype != torch.float16 or bool(library.sigmoe_takes_float16())
     )
@@ -179,7 +182,7 @@ def _mapped(terms: Terms, change: Callable[[Tensor], Tensor]) -> Terms:
 
 
 def _library() -> ctypes.CDLL:
-    library = built().library
+    library = KERNEL.built().library
     if library is None:
-        raise RuntimeError(f"the CPU kernel of attention is {built().status}")
+        raise RuntimeError(f"the CPU kernel of attention is {KERNEL.built().status}")
     return library

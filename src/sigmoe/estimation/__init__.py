@@ -10,6 +10,7 @@ from sigmoe.estimation._result import FitResult
 from sigmoe.estimation.batch._fit import fit_batch
 from sigmoe.estimation.batch._result import BatchFit
 from sigmoe.estimation.engine._least_squares import NormalEquations
+from sigmoe.estimation.engine._native import native_status
 from sigmoe.estimation.engine._normal_equations import normal_equations
 from sigmoe.estimation.inference._bootstrap import BootstrapIntervals, bootstrap_intervals
 from sigmoe.estimation.inference._conformal import (
@@ -73,6 +74,7 @@ __all__ = [
     "least_calibration_size",
     "local_client",
     "merge_atoms",
+    "native_status",
     "near_truth_start",
     "normal_equations",
     "parameter_covariance",

@@ -3,6 +3,7 @@
 // A unit is one number, or for bfloat16 a pair of neighbours along the summed axis, as the dot
 // product instruction takes it. "Rows" keep an array's rows, "pairs" interleave neighbouring rows.
 #pragma once
+#include "call.h"
 #include "lanes.h"
 
 namespace sigmoe {

@@ -17,6 +17,7 @@ from sigmoe.estimation.engine._arrow import Curvature
 from sigmoe.estimation.engine._bend import second_derivative
 from sigmoe.estimation.engine._chunks import ChunkLengths, curvature_rows
 from sigmoe.estimation.engine._layout import layout
+from sigmoe.estimation.engine._native import NativePass, available
 from sigmoe.estimation.engine._rows import Rows, RowSource
 from sigmoe.estimation.engine._sums import Adjoint, ordered_products, unordered_products
 from sigmoe.moe import Architecture
@@ -98,6 +99,7 @@ class LeastSquares:
         numbers = max(powers * self.chunk, light_powers * self.light_chunk)
         self._monomials = torch.empty(numbers, dtype=torch.float64, device=rows.device)
         self._products = self._monomials.new_empty((n_experts**2, self.chunk))
+        self.has_native = available(self.layout, rows.device)
         self._part: LeastSquares | None = None
 
     @property
@@ -109,7 +111,11 @@ class LeastSquares:
         """Return the mean squared residual, summed over columns; the cheapest pass."""
         parameters = self._parameters(theta)
         total = theta.new_zeros(())
+        native = NativePass(self.layout, parameters, total, None) if self.has_native else None
         for rows in self.rows.chunks(self.light_chunk):
+            if native is not None:
+                native.add(rows)
+                continue
             residual = _residual(self._forward(parameters, rows), rows)
             total += residual.square().sum()
         return float(total) / self.total_weight
@@ -119,7 +125,11 @@ class LeastSquares:
         parameters = self._parameters(theta)
         total = theta.new_zeros(())
         adjoint = Adjoint(self.layout, theta)
+        native = NativePass(self.layout, parameters, total, adjoint) if self.has_native else None
         for rows in self.rows.chunks(self.light_chunk):
+            if native is not None:
+                native.add(rows)
+                continue
             forward = self._forward(parameters, rows)
             residual = _residual(forward, rows)
             total += residual.square().sum()

@@ -1,13 +1,13 @@
 // Vectors of the widest registers that the compiler targets, and the gate on them.
+// Shared by the kernels of attention and of least squares.
 #pragma once
+#include <cstdint>
 #include <cstring>
 #include <utility>
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
-
-#include "call.h"
 
 namespace sigmoe {
 

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from sigmoe.attention import _native, _native_build
+from sigmoe._base import native_build
+from sigmoe._base.native_build import Kernel, NotBuiltError
+from sigmoe.attention import _native
+from sigmoe.estimation.engine import _native as light_pass
 
 SMALL = """
 extern "C" __attribute__((visibility("default"))) int sigmoe_has_threads() {
@@ -23,8 +26,8 @@ extern "C" __attribute__((visibility("default"))) int sigmoe_has_threads() {
 
 def has_compiler() -> bool:
     try:
-        _native_build._compiler()
-    except _native_build._NotBuiltError:
+        native_build._compiler()
+    except NotBuiltError:
         return False
     return True
 
@@ -33,17 +36,18 @@ needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no C++ compiler"
 
 
 @pytest.fixture
-def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a kernel that compiles at once in the place of the real one, with a cache of its own."""
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    """Put a kernel that compiles at once in the place of the real ones, with a cache of its own."""
     folder = tmp_path / "sources"
     folder.mkdir()
-    (folder / "attention.cpp").write_text(SMALL)
-    monkeypatch.setattr(_native_build, "SOURCES", folder)
-    monkeypatch.setattr(_native_build, "_built", None)
+    (folder / "small.cpp").write_text(SMALL)
+    kernel = Kernel(folder / "small.cpp")
+    for module in (_native, light_pass):
+        monkeypatch.setattr(module, "KERNEL", kernel)
     monkeypatch.setenv("SIGMOE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SIGMOE_NATIVE", raising=False)
     monkeypatch.delenv("CXX", raising=False)
-    return folder
+    return kernel
 
 
 def cached(tmp_path: Path) -> list[Path]:
@@ -51,26 +55,26 @@ def cached(tmp_path: Path) -> list[Path]:
 
 
 @needs_compiler
-def test_the_kernel_is_compiled_once_and_then_found(sources: Path, tmp_path: Path) -> None:
-    first = _native_build.build()
+def test_the_kernel_is_compiled_once_and_then_found(kernel: Kernel, tmp_path: Path) -> None:
+    first = kernel.build()
     assert first.library is not None
     (file,) = cached(tmp_path)
     assert first.status == f"loaded from {file}"
     written = file.stat().st_mtime_ns
-    assert _native_build.build().status == first.status
+    assert kernel.build().status == first.status
     assert file.stat().st_mtime_ns == written
 
 
 @needs_compiler
-def test_other_sources_are_compiled_anew(sources: Path, tmp_path: Path) -> None:
-    _native_build.build()
-    (sources / "lanes.h").write_text("// a change\n")
-    _native_build.build()
+def test_other_sources_are_compiled_anew(kernel: Kernel, tmp_path: Path) -> None:
+    kernel.build()
+    (tmp_path / "sources" / "lanes.h").write_text("// a change\n")
+    kernel.build()
     assert len(cached(tmp_path)) == 2
 
 
 def test_without_a_compiler_there_is_no_kernel_and_a_remedy(
-    sources: Path, monkeypatch: pytest.MonkeyPatch
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert _native.native_status() == (
@@ -83,20 +87,22 @@ def test_without_a_compiler_there_is_no_kernel_and_a_remedy(
 
 @needs_compiler
 def test_a_kernel_without_threads_is_told(
-    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = _native_build._compiler()
+    real = native_build._compiler()
     compiler = tmp_path / "compiler"
     compiler.write_text(f'#!/bin/sh\ncase "$*" in *-fopenmp*) exit 1;; esac\nexec {real} "$@"\n')
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
-    assert _native_build.build().status.endswith(".so, on one thread: there is no OpenMP")
+    assert kernel.build().status.endswith(".so, on one thread: there is no OpenMP")
 
 
 @needs_compiler
-def test_a_compilation_that_fails_is_told_and_leaves_no_file(sources: Path, tmp_path: Path) -> None:
-    (sources / "attention.cpp").write_text("this is no program;\n")
-    status = _native_build.build().status
+def test_a_compilation_that_fails_is_told_and_leaves_no_file(
+    kernel: Kernel, tmp_path: Path
+) -> None:
+    (tmp_path / "sources" / "small.cpp").write_text("this is no program;\n")
+    status = kernel.build().status
     assert status.startswith("not built: ")
     assert "error:" in status
     assert "\n" not in status
@@ -105,42 +111,42 @@ def test_a_compilation_that_fails_is_told_and_leaves_no_file(sources: Path, tmp_
 
 @needs_compiler
 def test_a_cache_that_cannot_be_written_is_told(
-    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SIGMOE_CACHE", str(tmp_path / "file" / "cache"))
-    built = _native_build.build()
+    built = kernel.build()
     assert built.library is None
     assert built.status.endswith("set SIGMOE_CACHE to a folder you may write to")
 
 
-def test_the_kernel_can_be_turned_off(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kernel_can_be_turned_off(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIGMOE_NATIVE", "0")
     assert _native.native_status() == "not used: SIGMOE_NATIVE=0 is set"
     assert not _native.available(torch.zeros(1))
 
 
 def test_the_cache_lies_where_the_system_keeps_caches(
-    sources: Path, monkeypatch: pytest.MonkeyPatch
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SIGMOE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/some/caches")
-    assert _native_build._cache_folder() == Path("/some/caches/sigmoe")
+    assert native_build._cache_folder() == Path("/some/caches/sigmoe")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/someone")
-    assert _native_build._cache_folder() == Path("/home/someone/.cache/sigmoe")
+    assert native_build._cache_folder() == Path("/home/someone/.cache/sigmoe")
 
 
 @needs_compiler
-def test_two_processes_may_compile_at_once(sources: Path, tmp_path: Path) -> None:
+def test_two_processes_may_compile_at_once(kernel: Kernel, tmp_path: Path) -> None:
     program = (
         "import importlib.util, pathlib, sys\n"
-        f"spec = importlib.util.spec_from_file_location('build', {_native_build.__file__!r})\n"
+        f"spec = importlib.util.spec_from_file_location('build', {native_build.__file__!r})\n"
         "build = importlib.util.module_from_spec(spec)\n"
         "sys.modules['build'] = build\n"
         "spec.loader.exec_module(build)\n"
-        f"build.SOURCES = pathlib.Path({str(sources)!r})\n"
-        "assert build.build().library is not None\n"
+        f"kernel = build.Kernel(pathlib.Path({str(tmp_path / 'sources' / 'small.cpp')!r}))\n"
+        "assert kernel.build().library is not None\n"
     )
     processes = [
         subprocess.Popen([sys.executable, "-c", program], env=os.environ) for _ in range(2)
@@ -152,6 +158,6 @@ def test_two_processes_may_compile_at_once(sources: Path, tmp_path: Path) -> Non
 def test_another_device_or_dtype_is_refused_before_anything_is_compiled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_native, "built", lambda: pytest.fail("compiled for nothing"))
+    monkeypatch.setattr(Kernel, "built", lambda _: pytest.fail("compiled for nothing"))
     assert not _native.available(torch.zeros(1, device="meta"))
     assert not _native.available(torch.zeros(1, dtype=torch.int64))
