@@ -16,7 +16,9 @@ from sigmoe.estimation import fit_least_squares, native_status, near_truth_start
 from sigmoe.estimation.engine import _least_squares, _native
 from sigmoe.estimation.engine._layout import layout
 from sigmoe.estimation.engine._least_squares import LeastSquares
+from sigmoe.estimation.engine._native import NativePasses
 from sigmoe.estimation.engine._rows import Rows
+from sigmoe.estimation.engine._torch_passes import TorchPasses
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample, draw_truth, register_expert
 from sigmoe.moe._experts import EXPERTS
 
@@ -59,14 +61,18 @@ def test_passes_agree_with_those_of_torch(architecture: Architecture, weighted: 
     for n_experts in (1, 2, 3, 4, 7):
         theta = draw_truth(architecture, n_experts, seed=2).coordinates
         kernel, plain = both(X, y, weight, architecture, n_experts)
-        assert kernel.has_native
-        assert not plain.has_native
+        assert isinstance(kernel.passes, NativePasses)
+        assert isinstance(plain.passes, TorchPasses)
         objective, gradient = kernel.gradient(theta)
         expected = plain.gradient(theta)
         assert objective == pytest.approx(expected[0], rel=1e-13)
         assert kernel.objective(theta) == objective
         scale = float(expected[1].abs().max())
         torch.testing.assert_close(gradient, expected[1], rtol=0.0, atol=1e-13 * scale)
+        found, matrix = kernel.matrix(theta), plain.matrix(theta)
+        assert float(matrix.abs().max()) > 0.0
+        scale = float(matrix.abs().max())
+        torch.testing.assert_close(found, matrix, rtol=0.0, atol=1e-13 * scale)
 
 
 @needs_kernel
@@ -93,12 +99,13 @@ def test_the_bits_do_not_depend_on_the_threads() -> None:
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            found.append(problem.gradient(theta))
+            found.append((*problem.gradient(theta), problem.matrix(theta)))
     finally:
         torch.set_num_threads(before)
-    for objective, gradient in found[1:]:
+    for objective, gradient, matrix in found[1:]:
         assert objective == found[0][0]
         assert torch.equal(gradient, found[0][1])
+        assert torch.equal(matrix, found[0][2])
 
 
 @needs_kernel

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sigmoe.estimation.engine._layout import Layout
+from sigmoe.moe._monomials import count_monomials
 
 #: Samples in a chunk of a pass with J'J: enough for full speed of the matrix products ...
 CHUNK = 2048
@@ -25,6 +26,9 @@ _MOST_NUMBERS_GPU = 2**25
 #: Numbers in a chunk of a pass without J'J, and its fewest and most samples.
 LIGHT_NUMBERS = 600_000
 _LIGHT_LEAST, _LIGHT_MOST = 1024, 32_768
+
+#: Samples in a chunk of a compiled pass with J'J, which cuts it into tiles and pieces itself.
+_NATIVE = 16_384
 
 #: Steps of a fit take their J'J from this share of the rows at most ...
 CURVATURE_SHARE = 0.25
@@ -50,26 +54,30 @@ class ChunkLengths:
 
     @classmethod
     def of(
-        cls, n: int, rows: int, light_rows: int, device: torch.device, longest: int | None
+        cls, n: int, design: Layout, device: torch.device, native: bool, longest: int | None
     ) -> ChunkLengths:
         """Return the lengths for n samples.
 
         Parameters
         ----------
         n : int
-        rows : int
-            Numbers a sample of a pass with J'J: its monomials of the highest degree.
-        light_rows : int
-            Numbers a sample of a pass without J'J, intermediate results included.
+        design : Layout
         device : torch.device
+        native : bool
+            Whether the passes are compiled ones, which need no memory for a chunk.
         longest : int, optional
             Limit on both lengths.
         """
+        architecture = design.architecture
+        powers = count_monomials(architecture.dim, design.moment_degree)
+        # Beside the monomials a light pass has gates, ridge functions, their slopes and products.
+        work = design.forward_rows + 4 * design.n_experts * architecture.n_columns
         if device.type != "cpu":
-            most = longest or max(CHUNK, _MOST_NUMBERS_GPU // rows)
-            return cls(_equal(n, most), _equal(n, max(most, _MOST_NUMBERS_GPU // light_rows)))
-        matrix = max(64, min(max(CHUNK, _SMALL_NUMBERS // rows), _MOST_NUMBERS // rows))
-        light = min(max(LIGHT_NUMBERS // light_rows, _LIGHT_LEAST), _LIGHT_MOST)
+            most = longest or max(CHUNK, _MOST_NUMBERS_GPU // powers)
+            return cls(_equal(n, most), _equal(n, max(most, _MOST_NUMBERS_GPU // work)))
+        matrix = max(64, min(max(CHUNK, _SMALL_NUMBERS // powers), _MOST_NUMBERS // powers))
+        light = min(max(LIGHT_NUMBERS // work, _LIGHT_LEAST), _LIGHT_MOST)
+        matrix = _NATIVE if native else matrix
         return cls(_equal(n, longest or matrix), _equal(n, longest or light))
 
 

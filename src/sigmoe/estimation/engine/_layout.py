@@ -65,6 +65,19 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Coefficients:
+    """The coordinates as a pass uses them: coefficients of graded monomials, and scales.
+
+    Shapes: ``score`` (N, monomials of the score's degree), ``ridge`` (N, m, 1 + d), ``scale``
+    (N, m, 1), or (N, m, 0) for experts without.
+    """
+
+    score: Tensor
+    ridge: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True)
 class Layout:
     """The static tables of one architecture with N atoms.
 
@@ -134,6 +147,21 @@ class Layout:
         """Return the tables on a device."""
         names = ("score_rows", "ridge_rows", "index", "arrow_index")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+    def new_numbers(self, *shape: int) -> Tensor:
+        """Return memory for float64 numbers where the tables are."""
+        return torch.empty(shape, dtype=torch.float64, device=self.index.device)
+
+    def coefficients(self, theta: Tensor) -> Coefficients:
+        """Return the coefficients of coordinates of shape (N, parameters of an atom)."""
+        shape = self.architecture
+        g, width = shape.n_score_coefficients, shape.dim + 1
+        score = theta.new_zeros((len(theta), self.forward_rows))
+        score[:, self.score_rows] = theta[:, :g]
+        eta = theta[:, g:].reshape(len(theta), shape.n_columns, shape.n_expert_parameters)
+        ridge = torch.empty_like(eta[..., :width])
+        ridge[..., self.ridge_rows] = eta[..., :width]
+        return Coefficients(score, ridge, eta[..., width:])
 
     def matrices(self, moments: Tensor) -> Tensor:
         """Return J'J of shape (..., p, p) from flat moments of shape (..., n_moments)."""

@@ -8,20 +8,21 @@ one chunk and an iteration costs little more than its matrix products.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from sigmoe.estimation.engine._arrow import Curvature
-from sigmoe.estimation.engine._bend import second_derivative
 from sigmoe.estimation.engine._chunks import ChunkLengths, curvature_rows
-from sigmoe.estimation.engine._layout import layout
-from sigmoe.estimation.engine._native import NativePass, available
+from sigmoe.estimation.engine._layout import Coefficients, layout
+from sigmoe.estimation.engine._native import NativePasses, available
 from sigmoe.estimation.engine._rows import Rows, RowSource
-from sigmoe.estimation.engine._sums import Adjoint, ordered_products, unordered_products
+from sigmoe.estimation.engine._sums import Adjoint
+from sigmoe.estimation.engine._torch_passes import TorchPasses
 from sigmoe.moe import Architecture
-from sigmoe.moe._monomials import count_monomials, monomials
 
 
 @dataclass(frozen=True)
@@ -43,28 +44,22 @@ class NormalEquations:
     objective: float
 
 
-@dataclass(frozen=True)
-class Parameters:
-    """The coordinates as a pass uses them: coefficients of graded monomials, and scales.
+class Passes(Protocol):
+    """What a problem sums over its rows."""
 
-    Shapes: ``score`` (N, monomials of the score's degree), ``ridge`` (N, m, 1 + d), ``scale``
-    (N, m, 1).
-    """
+    def add_gradient(
+        self,
+        chunks: Iterable[Rows],
+        coefficients: Coefficients,
+        square: Tensor,
+        adjoint: Adjoint | None,
+    ) -> None:
+        """Add the squared residuals (shape ()) and, if asked, J' residual."""
 
-    score: Tensor
-    ridge: Tensor
-    scale: Tensor
-
-
-@dataclass(frozen=True)
-class Forward:
-    """One chunk's prediction and what its derivatives need; samples last."""
-
-    monomials: Tensor
-    weights: Tensor
-    ridge: Tensor
-    values: Tensor
-    prediction: Tensor
+    def add_moments(
+        self, chunks: Iterable[Rows], coefficients: Coefficients, moments: Tensor
+    ) -> None:
+        """Add the moments of J'J, see ``Layout``; shape (n_moments,)."""
 
 
 class LeastSquares:
@@ -90,16 +85,11 @@ class LeastSquares:
         self.layout = layout(architecture, n_experts).to(rows.device)
         self.rows = rows
         self.total_weight = rows.total_weight
-        powers = count_monomials(architecture.dim, self.layout.moment_degree)
-        light_powers = self.layout.forward_rows
-        # Beside the monomials a light pass has gates, ridge functions, their slopes and products.
-        work = light_powers + 4 * n_experts * architecture.n_columns
-        lengths = ChunkLengths.of(len(rows), powers, work, rows.device, chunk)
+        native = available(self.layout, rows.device)
+        lengths = ChunkLengths.of(len(rows), self.layout, rows.device, native, chunk)
         self.chunk, self.light_chunk = lengths.matrix, lengths.light
-        numbers = max(powers * self.chunk, light_powers * self.light_chunk)
-        self._monomials = torch.empty(numbers, dtype=torch.float64, device=rows.device)
-        self._products = self._monomials.new_empty((n_experts**2, self.chunk))
-        self.has_native = available(self.layout, rows.device)
+        self._torch = TorchPasses(self.layout)
+        self.passes: Passes = NativePasses(self.layout) if native else self._torch
         self._part: LeastSquares | None = None
 
     @property
@@ -109,42 +99,19 @@ class LeastSquares:
 
     def objective(self, theta: Tensor) -> float:
         """Return the mean squared residual, summed over columns; the cheapest pass."""
-        parameters = self._parameters(theta)
-        total = theta.new_zeros(())
-        native = NativePass(self.layout, parameters, total, None) if self.has_native else None
-        for rows in self.rows.chunks(self.light_chunk):
-            if native is not None:
-                native.add(rows)
-                continue
-            residual = _residual(self._forward(parameters, rows), rows)
-            total += residual.square().sum()
-        return float(total) / self.total_weight
+        return self._mean_square(theta, None)
 
     def gradient(self, theta: Tensor) -> tuple[float, Tensor]:
         """Return the objective and its gradient of shape (p,), without J'J."""
-        parameters = self._parameters(theta)
-        total = theta.new_zeros(())
         adjoint = Adjoint(self.layout, theta)
-        native = NativePass(self.layout, parameters, total, adjoint) if self.has_native else None
-        for rows in self.rows.chunks(self.light_chunk):
-            if native is not None:
-                native.add(rows)
-                continue
-            forward = self._forward(parameters, rows)
-            residual = _residual(forward, rows)
-            total += residual.square().sum()
-            adjoint.add(self._factors(parameters, forward, rows), forward.monomials, residual)
+        objective = self._mean_square(theta, adjoint)
         gradient = adjoint.collect(self.layout.score_rows, self.layout.ridge_rows)
-        return float(total) / self.total_weight, gradient * (2.0 / self.total_weight)
+        return objective, gradient * (2.0 / self.total_weight)
 
     def moments(self, theta: Tensor) -> Tensor:
         """Return the moments that J'J / n consists of, see ``Layout``; the costly pass."""
-        parameters = self._parameters(theta)
-        moments = theta.new_zeros(self.layout.n_moments)
-        for rows in self.rows.chunks(self.chunk):
-            forward = self._forward(parameters, rows, self.layout.moment_degree)
-            factors = self._factors(parameters, forward, rows)
-            self._add_moments(moments, factors, forward.monomials)
+        moments, chunks = theta.new_zeros(self.layout.n_moments), self.rows.chunks(self.chunk)
+        self.passes.add_moments(chunks, self.layout.coefficients(theta), moments)
         return moments.div_(self.total_weight)
 
     def matrix(self, theta: Tensor) -> Tensor:
@@ -177,15 +144,16 @@ class LeastSquares:
 
     def mean_bend(self, theta: Tensor, step: Tensor) -> Tensor:
         """Return J' f'' / n of all rows, see ``bend``."""
-        parameters, speed = self._parameters(theta), self._parameters(step.view(theta.shape))
-        adjoint = Adjoint(self.layout, theta)
-        for rows in self.rows.chunks(self.light_chunk):
-            forward = self._forward(parameters, rows)
-            speeds = self._activations(speed, forward.monomials)
-            second = second_derivative(self.layout, forward, *speeds, parameters.scale, speed.scale)
-            second = _weighted(second, rows)
-            adjoint.add(self._factors(parameters, forward, rows), forward.monomials, second)
+        adjoint, chunks = Adjoint(self.layout, theta), self.rows.chunks(self.light_chunk)
+        coefficients = self.layout.coefficients(theta)
+        speed = self.layout.coefficients(step.view(theta.shape))
+        self._torch.add_bend(chunks, coefficients, speed, adjoint)
         return adjoint.collect(self.layout.score_rows, self.layout.ridge_rows) / self.total_weight
+
+    def _mean_square(self, theta: Tensor, adjoint: Adjoint | None) -> float:
+        square, chunks = theta.new_zeros(()), self.rows.chunks(self.light_chunk)
+        self.passes.add_gradient(chunks, self.layout.coefficients(theta), square, adjoint)
+        return float(square) / self.total_weight
 
     def _chosen_part(self) -> LeastSquares:
         """Return the problem of the rows that shape the steps, which stay in memory."""
@@ -196,72 +164,3 @@ class LeastSquares:
             shape = self.layout.architecture, self.layout.n_experts
             self._part = LeastSquares(self.rows.part(chosen), *shape)
         return self._part
-
-    def _parameters(self, theta: Tensor) -> Parameters:
-        shape = self.layout.architecture
-        g, width = shape.n_score_coefficients, shape.dim + 1
-        score = theta.new_zeros((len(theta), self.layout.forward_rows))
-        score[:, self.layout.score_rows] = theta[:, :g]
-        eta = theta[:, g:].reshape(len(theta), shape.n_columns, shape.n_expert_parameters)
-        ridge = torch.empty_like(eta[..., :width])
-        ridge[..., self.layout.ridge_rows] = eta[..., :width]
-        return Parameters(score, ridge, eta[..., width:])
-
-    def _forward(self, parameters: Parameters, rows: Rows, degree: int | None = None) -> Forward:
-        design, inputs = self.layout, rows.inputs
-        degree = design.score_degree if degree is None else degree
-        count = count_monomials(len(inputs), degree)
-        memory = self._monomials[: count * inputs.shape[1]].view(count, -1)
-        powers = monomials(inputs, degree, out=memory)
-        scores, ridge = self._activations(parameters, powers)
-        weights = design.gate.weights(scores)
-        values = design.expert.value(ridge)
-        if design.expert.scaled:
-            values = values * parameters.scale
-        prediction = (weights.unsqueeze(1) * values).sum(0)
-        return Forward(powers, weights, ridge, values, prediction)
-
-    def _activations(self, parameters: Parameters, powers: Tensor) -> tuple[Tensor, Tensor]:
-        """Return scores (N, chunk) and alpha'x + beta (N, m, chunk)."""
-        scores = parameters.score @ powers[: self.layout.forward_rows]
-        return scores, parameters.ridge @ powers[: len(self.layout.ridge_rows)]
-
-    def _factors(self, parameters: Parameters, forward: Forward, rows: Rows) -> dict[str, Tensor]:
-        """Return the factors u, v and l of the derivatives, each of shape (N, m, chunk).
-
-        Each carries the root of the sample's weight.
-        """
-        design = self.layout
-        weights = forward.weights.unsqueeze(1)
-        u = design.gate.sensitivity(forward.weights, forward.values, forward.prediction)
-        weights, u = _weighted(weights, rows), _weighted(u, rows)
-        if design.expert.constant_slope:
-            slope = weights.expand_as(u)
-        else:
-            slope = weights * design.expert.slope(forward.ridge)
-        if not design.expert.scaled:
-            return {"u": u, "v": slope}
-        unscaled = weights * design.expert.value(forward.ridge)
-        return {"u": u, "v": slope * parameters.scale, "l": unscaled}
-
-    def _add_moments(self, moments: Tensor, factors: dict[str, Tensor], powers: Tensor) -> None:
-        for segment in self.layout.segments:
-            left = factors[segment.left][:, segment.summed]
-            right = factors[segment.right][:, segment.summed]
-            products = self._products[: segment.pairs, : powers.shape[1]]
-            if segment.left == segment.right:
-                unordered_products(left, products)
-            else:
-                ordered_products(left, right, products)
-            block = moments[segment.start : segment.stop].view(segment.monomials, segment.pairs)
-            block.addmm_(powers[: segment.monomials], products.T)
-
-
-def _residual(forward: Forward, rows: Rows) -> Tensor:
-    """Return f - y, times the root of the weight, shape (m, chunk)."""
-    return _weighted(forward.prediction - rows.responses, rows)
-
-
-def _weighted(values: Tensor, rows: Rows) -> Tensor:
-    """Return values of shape (..., chunk) times the roots of the rows' weights."""
-    return values if rows.root_weight is None else values * rows.root_weight

@@ -1,6 +1,7 @@
 // Products of small matrices with tiles: rows of kTile numbers, one a sample.
 #pragma once
 #include <cstdint>
+#include <type_traits>
 
 #include "lanes.h"
 
@@ -14,6 +15,14 @@ constexpr int kTile = 256;
 constexpr double kPerLogTwo = 1.4426950408889634074;
 
 SIGMOE_INLINE V spread(double x) { return V{} + x; }
+SIGMOE_INLINE Index min(Index a, Index b) { return a < b ? a : b; }
+SIGMOE_INLINE Index max(Index a, Index b) { return a < b ? b : a; }
+
+// The first address of a register at or after this one.
+SIGMOE_INLINE double* aligned(double* memory) {
+  const auto over = reinterpret_cast<std::uintptr_t>(memory) % kRegisterBytes;
+  return memory + (over ? (kRegisterBytes - over) / sizeof(double) : 0);
+}
 
 SIGMOE_INLINE double sum_of(V v) {
 #if defined(__AVX512F__)
