@@ -577,3 +577,6 @@ def test_parts_are_joined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert len(joined["rows"][0]["ours"]) == 2
     assert command.main([*joining, "--join", str(parts[0]), str(parts[0])]) == 2
     assert "parts without runs in common; got 'tiny ours 1'" in capsys.readouterr().err
+    for bad in (tmp_path / "missing.json", tmp_path / "estimation-joined.json"):
+        assert command.main(["--join", str(bad)]) == 2
+        assert "--join must be JSON files of this benchmark; got" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from benchmarks.estimation.checks import Check, run_checks
@@ -165,7 +166,7 @@ def time_fits(
 
 def join(parts: Sequence[Path], stem: Path) -> None:
     """Print and write one table of the runs that parts of the benchmark have written."""
-    contents = [json.loads(part.read_text()) for part in parts]
+    contents = [_read(part) for part in parts]
     outcomes = [outcome_from(run) for content in contents for run in content["runs"]]
     counts = Counter((run.problem, run.solver, run.seed) for run in outcomes)
     for run, count in counts.items():
@@ -181,6 +182,19 @@ def join(parts: Sequence[Path], stem: Path) -> None:
         {"parts": about},
         stem,
     )
+
+
+def _read(part: Path) -> dict[str, Any]:
+    """Return what a part of the benchmark wrote, or raise InputError."""
+    try:
+        content: dict[str, Any] = json.loads(part.read_text())
+    except (OSError, ValueError) as error:
+        remedy = f"({error})"
+        raise invalid("--join", "JSON files of this benchmark", str(part), remedy) from None
+    if not {"machine", "options", "runs"} <= set(content):
+        remedy = "Pass what a run without --join has written."
+        raise invalid("--join", "JSON files of this benchmark", str(part), remedy)
+    return content
 
 
 def write_tables(

@@ -87,6 +87,7 @@ def test_every_row_counts_once(n: int, dim: int) -> None:
     torch.testing.assert_close(
         kernel.gradient(theta)[1], plain.gradient(theta)[1], rtol=1e-10, atol=1e-12
     )
+    torch.testing.assert_close(kernel.matrix(theta), plain.matrix(theta), rtol=1e-10, atol=1e-12)
 
 
 @needs_kernel

@@ -1,6 +1,7 @@
 // Sigmoid attention on the CPU: out_i = sum over visible j of sigmoid(s_ij) v_j, and its gradient.
 // Plain C++17 behind a C interface; _native.py compiles and calls it.
 #include "backward.h"
+#include "library.h"
 
 namespace sigmoe {
 
@@ -26,8 +27,6 @@ int for_kind(const Call& call, Work&& work) {
 
 }  // namespace sigmoe
 
-#define SIGMOE_EXPORT extern "C" __attribute__((visibility("default")))
-
 // 0 if done, 1 if memory was short.
 SIGMOE_EXPORT int sigmoe_forward(const sigmoe::Call* call) {
   return sigmoe::for_kind(*call, [&](auto kind) { return sigmoe::forward<decltype(kind)>(*call); });
@@ -39,14 +38,6 @@ SIGMOE_EXPORT int sigmoe_backward(const sigmoe::Call* call) {
 
 SIGMOE_EXPORT int sigmoe_takes_float16() {
 #if defined(__FLT16_MAX__)
-  return 1;
-#else
-  return 0;
-#endif
-}
-
-SIGMOE_EXPORT int sigmoe_has_threads() {
-#if defined(_OPENMP)
   return 1;
 #else
   return 0;

@@ -20,6 +20,7 @@ from sigmoe.estimation.batch._tiles import Tile, chunks, most_problems, tiles
 from sigmoe.estimation.engine._bend import second_derivative
 from sigmoe.estimation.engine._chunks import curvature_rows
 from sigmoe.estimation.engine._layout import layout
+from sigmoe.estimation.engine._sums import derivative_factors
 from sigmoe.moe import Architecture
 from sigmoe.moe._monomials import count_monomials, monomials
 
@@ -249,23 +250,8 @@ class BatchLeastSquares:
     def _factors(
         self, parameters: Parameters, forward: Forward, root: Tensor | None
     ) -> dict[str, Tensor]:
-        """Return the factors u, v and l of the derivatives, each of shape (T, N, m, chunk).
-
-        Each carries the root of the row's weight.
-        """
-        design = self.layout
-        weights = forward.weights.unsqueeze(2)
-        u = design.gate.sensitivity(forward.weights, forward.values, forward.prediction)
-        if root is not None:
-            weights, u = weights * root.unsqueeze(1), u * root.unsqueeze(1)
-        if design.expert.constant_slope:
-            slope = weights.expand_as(u)
-        else:
-            slope = weights * design.expert.slope(forward.ridge)
-        if not design.expert.scaled:
-            return {"u": u, "v": slope}
-        unscaled = weights * design.expert.value(forward.ridge)
-        return {"u": u, "v": slope * parameters.scale, "l": unscaled}
+        across = None if root is None else root.unsqueeze(1)
+        return derivative_factors(self.layout, forward, parameters.scale, across)
 
 
 def _weighted_sum(weights: Tensor, values: Tensor) -> Tensor:

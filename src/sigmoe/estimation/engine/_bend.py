@@ -40,6 +40,10 @@ class ForwardPass(Protocol):
     def values(self) -> Tensor:
         """Return the experts."""
 
+    @property
+    def prediction(self) -> Tensor:
+        """Return the prediction (*batch, m, n)."""
+
 
 def second_derivative(
     design: Layout,

@@ -1,6 +1,6 @@
-"""Passes over rows in compiled code, where it exists: faster by half to three times.
+"""Passes over rows in compiled code, where it exists: gradients take a half to a third of the time.
 
-The kernel (folder ``native``) does what ``LeastSquares`` does with PyTorch, but a tile of rows at
+The kernel (folder ``native``) does what ``TorchPasses`` does with PyTorch, but a tile of rows at
 a time, so that nothing between the matrix products leaves the caches. It knows the gates and some
 of the experts; PyTorch takes the others, and what does not lie on the CPU. The sums have the same
 bits whatever the number of threads.
@@ -71,8 +71,8 @@ def native_status() -> str:
 
     The first fit compiles them unless the cache folder has them for this machine. That folder is
     ``SIGMOE_CACHE``, else ``XDG_CACHE_HOME``/sigmoe, else ``~/.cache/sigmoe``; ``CXX`` names the
-    compiler, and ``SIGMOE_NATIVE=0`` turns all compiled code off. Without it fits take up to twice
-    as long.
+    compiler, and ``SIGMOE_NATIVE=0`` turns all compiled code off. Without it fits take
+    half as long again, or twice as long.
 
     Returns
     -------

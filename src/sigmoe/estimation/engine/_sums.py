@@ -1,10 +1,11 @@
-"""Sums over chunks of rows: J' residual, and the products whose moments make up J'J."""
+"""Sums over chunks of rows: the derivatives' factors, J' residual, and the products of J'J."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from sigmoe.estimation.engine._bend import ForwardPass
 from sigmoe.estimation.engine._layout import Layout
 
 
@@ -33,6 +34,33 @@ class Adjoint:
         if self.scaled:
             expert = torch.cat([expert, self.scale], -1)
         return torch.cat([self.score[:, score_rows], expert.flatten(1)], 1).flatten()
+
+
+def derivative_factors(
+    design: Layout, forward: ForwardPass, scale: Tensor, root: Tensor | None
+) -> dict[str, Tensor]:
+    """Return the factors u, v and l of the derivatives, each of shape (*batch, N, m, chunk).
+
+    Parameters
+    ----------
+    design : Layout
+    forward : ForwardPass
+    scale : Tensor of shape (*batch, N, m, 1)
+        The scales lambda; not used by experts without.
+    root : Tensor, or None
+        Roots of the rows' weights, which each factor carries; alike along N and m.
+    """
+    weights = forward.weights.unsqueeze(-2)
+    u = design.gate.sensitivity(forward.weights, forward.values, forward.prediction)
+    if root is not None:
+        weights, u = weights * root, u * root
+    if design.expert.constant_slope:
+        slope = weights.expand_as(u)
+    else:
+        slope = weights * design.expert.slope(forward.ridge)
+    if not design.expert.scaled:
+        return {"u": u, "v": slope}
+    return {"u": u, "v": slope * scale, "l": weights * design.expert.value(forward.ridge)}
 
 
 def unordered_products(factor: Tensor, out: Tensor) -> None:

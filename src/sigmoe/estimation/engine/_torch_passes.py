@@ -10,7 +10,12 @@ from torch import Tensor
 from sigmoe.estimation.engine._bend import second_derivative
 from sigmoe.estimation.engine._layout import Coefficients, Layout
 from sigmoe.estimation.engine._rows import Rows
-from sigmoe.estimation.engine._sums import Adjoint, ordered_products, unordered_products
+from sigmoe.estimation.engine._sums import (
+    Adjoint,
+    derivative_factors,
+    ordered_products,
+    unordered_products,
+)
 from sigmoe.moe._monomials import count_monomials, monomials
 
 
@@ -102,22 +107,7 @@ class TorchPasses:
     def _factors(
         self, coefficients: Coefficients, forward: Forward, rows: Rows
     ) -> dict[str, Tensor]:
-        """Return the factors u, v and l of the derivatives, each of shape (N, m, chunk).
-
-        Each carries the root of the sample's weight.
-        """
-        design = self.layout
-        weights = forward.weights.unsqueeze(1)
-        u = design.gate.sensitivity(forward.weights, forward.values, forward.prediction)
-        weights, u = _weighted(weights, rows), _weighted(u, rows)
-        if design.expert.constant_slope:
-            slope = weights.expand_as(u)
-        else:
-            slope = weights * design.expert.slope(forward.ridge)
-        if not design.expert.scaled:
-            return {"u": u, "v": slope}
-        unscaled = weights * design.expert.value(forward.ridge)
-        return {"u": u, "v": slope * coefficients.scale, "l": unscaled}
+        return derivative_factors(self.layout, forward, coefficients.scale, rows.root_weight)
 
     def _add_moments(self, moments: Tensor, factors: dict[str, Tensor], powers: Tensor) -> None:
         if self._products.shape[1] < powers.shape[1]:

@@ -82,7 +82,7 @@ void gradient(const Pass& p) {
   const auto add_tile = [&](Index first, Index count, const Work& work, double* memory) {
     add_gradient<Gate, Kind>(p, first, count, work, Sums(p, memory));
   };
-  in_pieces(p, 8 * kTile, Sums::size(p), add_tile, [&](double* memory) {
+  in_pieces(p, 8 * kTile, Sums::size(p), 0, add_tile, [&](double* memory) {
     const Sums sums(p, memory);
     *p.square += *sums.square;
     if (!p.grad_score) return;

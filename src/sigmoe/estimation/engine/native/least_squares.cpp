@@ -7,6 +7,7 @@
 #include <new>
 
 #include "gradient.h"
+#include "library.h"
 #include "moments.h"
 
 namespace sigmoe {
@@ -25,8 +26,6 @@ int run(const Run (&runs)[2][3], const Pass& p) {
 
 }  // namespace sigmoe
 
-#define SIGMOE_EXPORT extern "C" __attribute__((visibility("default")))
-
 SIGMOE_EXPORT int sigmoe_gradient(const sigmoe::Pass* p) {
   using namespace sigmoe;
   static constexpr Run runs[2][3] = {
@@ -41,14 +40,6 @@ SIGMOE_EXPORT int sigmoe_moments(const sigmoe::Pass* p) {
       {moments<kSigmoid, kLinear>, moments<kSigmoid, kRelu>, moments<kSigmoid, kTanh>},
       {moments<kSoftmax, kLinear>, moments<kSoftmax, kRelu>, moments<kSoftmax, kTanh>}};
   return run(runs, *p);
-}
-
-SIGMOE_EXPORT int sigmoe_has_threads() {
-#if defined(_OPENMP)
-  return 1;
-#else
-  return 0;
-#endif
 }
 
 SIGMOE_EXPORT int sigmoe_size_of_pass() { return int(sizeof(sigmoe::Pass)); }

@@ -103,8 +103,7 @@ inline void add_products(const double* powers, Index monomials, const double* pr
 }
 
 template <int Gate, int Kind>
-void add_moments(const Pass& p, Index first, Index count, Index monomials, const Work& w, double* scratch,
-                 double* sums) {
+void add_moments(const Pass& p, Index first, Index count, Index monomials, const Work& w, double* sums) {
   begin_tile(p, first, count, w);
   for (int t = 0; t < kTile; t += kLanes) {
     fill_gates<Gate>(p.experts, t, w);
@@ -112,7 +111,7 @@ void add_moments(const Pass& p, Index first, Index count, Index monomials, const
     fill_factors<Gate, Kind>(p, t, w);
   }
   const double* const factors[] = {w.values, w.rates, w.ridges};
-  double *const powers = scratch, *const products = scratch + monomials * kPart;
+  double *const powers = w.scratch, *const products = w.scratch + monomials * kPart;
   for (Index part = 0; part < count; part += kPart) {
     fill_powers<kPart>(p, first + part, min(count - part, Index(kPart)), monomials, powers);
     double* to = sums;
@@ -140,10 +139,9 @@ void moments(const Pass& p) {
   const Index pieces = max(Index(1), min(Index(8), (Index(1) << 21) / size));
   const Index length = ((p.rows + pieces - 1) / pieces + kTile - 1) / kTile * kTile;
   const auto add_tile = [&](Index first, Index count, const Work& work, double* sums) {
-    std::vector<double> memory(scratch + kLanes);
-    add_moments<Gate, Kind>(p, first, count, monomials, work, aligned(memory.data()), sums);
+    add_moments<Gate, Kind>(p, first, count, monomials, work, sums);
   };
-  in_pieces(p, max(length, Index(kTile)), size, add_tile, [&](const double* sums) {
+  in_pieces(p, max(length, Index(kTile)), size, scratch, add_tile, [&](const double* sums) {
     for (Index k = 0; k < p.segment_count; ++k) {
       const Segment& s = p.segments[k];
       const Index width = width_of(p, s), pairs = pairs_of(p, s);

@@ -16,16 +16,16 @@ inline void add(const double* from, Index count, double* to) {
 }
 
 // Calls add_tile(first row, rows, work, sums of the piece) for each tile, then finish(sums) piece
-// by piece; a piece has `size` sums, at first zero.
+// by piece; a piece has `size` sums, at first zero, and a thread's work `scratch` more numbers.
 template <class AddTile, class Finish>
-void in_pieces(const Pass& p, Index length, Index size, AddTile&& add_tile, Finish&& finish) {
+void in_pieces(const Pass& p, Index length, Index size, Index scratch, AddTile&& add_tile, Finish&& finish) {
   const Index pieces = (p.rows + length - 1) / length;
   if (pieces == 0) return;
   std::vector<double> memory(pieces * size, 0.0);
   std::vector<Work> works;
   const int threads = int(min(p.threads, pieces));
   works.reserve(threads);
-  for (int k = 0; k < threads; ++k) works.emplace_back(p);
+  for (int k = 0; k < threads; ++k) works.emplace_back(p, scratch);
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (Index piece = 0; piece < pieces; ++piece) {
     int thread = 0;

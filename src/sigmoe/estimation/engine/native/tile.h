@@ -54,24 +54,27 @@ SIGMOE_INLINE Expert expert_of(V z) {
   return tanh_of(z);
 }
 
-// A tile's intermediate results, each a few rows of kTile numbers.
+// A thread's intermediate results of a tile, each a few rows of kTile numbers, and what else a pass
+// needs.
 class Work {
  public:
   double *powers, *scores, *weights, *slopes, *ridges, *values, *rates, *prediction, *residual, *root;
+  double* scratch;
 
-  explicit Work(const Pass& p) {
+  Work(const Pass& p, Index scratch_size) {
     const Index N = p.experts, m = p.columns, powers_needed = max(p.score_powers, 1 + p.dim);
     double** const parts[] = {&powers, &scores, &weights, &slopes, &ridges, &values, &rates,
                               &prediction, &residual, &root};
     const Index rows[] = {powers_needed, N, N, N, N * m, N * m, N * m, m, m, 1};
     Index total = 0;
     for (Index count : rows) total += count;
-    memory_.resize(total * kTile + kLanes);
+    memory_.resize(total * kTile + scratch_size + kLanes);
     double* at = aligned(memory_.data());
     for (int k = 0; k < 10; ++k) {
       *parts[k] = at;
       at += rows[k] * kTile;
     }
+    scratch = at;
   }
 
  private:
