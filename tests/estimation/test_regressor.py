@@ -288,7 +288,7 @@ def test_what_a_fit_says_about_itself() -> None:
 
 
 def test_a_warm_start_goes_on_where_the_last_fit_ended() -> None:
-    cold = quick().fit(X, Y)
+    cold = quick(ridge=0.3).fit(X, Y)
     warm = clone(cold).set_params(warm_start=True).fit(X, Y)
     found = warm.predict(X)
     warm.fit(X, Y)

@@ -12,7 +12,7 @@ from scipy.stats import t as student
 from sklearn.exceptions import NotFittedError
 
 from sigmoe._base.errors import InputError
-from sigmoe.estimation import parameter_covariance
+from sigmoe.estimation import fit_least_squares, parameter_covariance
 from sigmoe.estimation.inference._sandwich import Evidence, gather
 from sigmoe.estimation.regressor._estimator import MoERegressor
 from sigmoe.estimation.regressor._intervals import Counted, _of_the_intercept
@@ -104,6 +104,30 @@ def test_intervals_are_those_of_plain_least_squares() -> None:
         for values in ("estimate", "standard_error"):
             first, second = (by_expert(getattr(each, values)) for each in (found, plain))
             np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-3)
+
+
+def test_the_penalty_does_not_choose_the_optimum_of_the_intervals() -> None:
+    x = np.random.default_rng(0).uniform(-2, 2, 600)
+    first, second = (1 / (1 + np.exp(-score)) for score in (5 * x - 3, 3 * x + 3))
+    y = first * (1 - 2 * x) + second * 2 * x
+    y += np.random.default_rng(1).normal(0, 0.1, 600) - y.mean()
+    model = quick(gate="sigmoid", n_starts=5, ridge=0.3).fit(x[:, None], y)
+    found = model.confidence_intervals(x[:, None], y, method="sandwich")
+    truth = MixingMeasure(model.architecture_, None, [[5.0], [3.0]], [-3.0, 3.0], [[-2, 1], [2, 0]])
+    best = fit_least_squares(x[:, None], y - y.mean(), model.architecture_, 2, start=truth)
+    # The penalty leads to another optimum, from which least squares does not come back.
+    there = fit_least_squares(
+        x[:, None], y - y.mean(), model.architecture_, 2, start=model.measure_
+    )
+    assert there.objective > 1.02 * best.objective
+    assert (found.names[1], found.names[5]) == ("gate 0: x0", "gate 1: x0")
+    np.testing.assert_allclose(
+        np.sort(found.estimate[[1, 5]]), np.sort(best.measure.b[:, 0]), rtol=1e-3
+    )
+    # Experts keep the order of the fit.
+    model.coordinates_ = model.coordinates_[::-1].copy()
+    turned = model.confidence_intervals(x[:, None], y, method="sandwich").estimate
+    np.testing.assert_allclose(turned, np.roll(found.estimate, 4), rtol=1e-3)
 
 
 def test_a_weight_of_k_is_k_rows_and_rows_of_any_order() -> None:
@@ -234,7 +258,7 @@ def test_what_is_not_identified_is_withheld_whatever_the_method(
 def test_experts_that_cannot_be_told_apart_have_no_intervals() -> None:
     rng = np.random.default_rng(2)
     line = X["slope"] + rng.normal(size=len(X))
-    found = quick().fit(X, line).confidence_intervals(X, line)
+    found = quick(ridge=0.3).fit(X, line).confidence_intervals(X, line)
     assert found.method == "withheld"
     assert found.reason.startswith("the data cannot tell apart experts 0 and 1")
 

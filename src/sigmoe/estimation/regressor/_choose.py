@@ -13,6 +13,7 @@ from sigmoe._base.registry import Registry
 from sigmoe.estimation._result import FitResult
 from sigmoe.estimation.regressor._parameters import fits_into_memory
 from sigmoe.estimation.regressor._problem import Problem
+from sigmoe.estimation.regressor._weigh import follow, penalised, settle, with_starts_of
 from sigmoe.estimation.selection._criteria import comparison, free_parameters
 from sigmoe.estimation.selection._merging import merge_atoms
 from sigmoe.estimation.selection._merging_path import MergeLevel, MergePath, chosen_path
@@ -69,38 +70,42 @@ class Selection:
 
 
 #: By the name that stands for the number of experts.
-CHOICES = Registry[Callable[[Problem], tuple[FitResult, Selection]]]("n_experts")
+CHOICES = Registry[Callable[[Problem], tuple[Problem, FitResult, Selection]]]("n_experts")
 
 
-def choose(problem: Problem) -> tuple[FitResult, Selection]:
-    """Fit the number of experts that was asked for, or choose one."""
+def choose(problem: Problem) -> tuple[Problem, FitResult, Selection]:
+    """Fit the number of experts that was asked for, or choose one.
+
+    The problem that is returned has the penalty of the fit.
+    """
     asked = problem.parameters["n_experts"]
     if asked in CHOICES:
         return CHOICES.get(asked)(problem)
-    return problem.fit(asked), Selection((), (), (), math.nan, "n_experts was given")
+    return *settle(problem, asked), Selection((), (), (), math.nan, "n_experts was given")
 
 
-def _sweep(problem: Problem) -> tuple[FitResult, Selection]:
+def _sweep(problem: Problem) -> tuple[Problem, FitResult, Selection]:
     """Fit every number of experts and keep the one with the least criterion."""
     sizes, left_out = sizes_for(problem)
-    fits: list[FitResult] = []
+    fits: list[tuple[Problem, FitResult]] = []
     for size in sizes:
-        fits.append(_fitted(problem, size, fits[-1].measure if fits else None))
-    objectives = [_objective(problem, fit) for fit in fits]
+        fits.append(_fitted(problem, size, fits[-1][1].measure if fits else None))
+    objectives = [_objective(problem, fit) for _, fit in fits]
     selection = _selected(problem, sizes, objectives, left_out)
-    return fits[sizes.index(_chosen(selection))], selection
+    return *fits[sizes.index(_chosen(selection))], selection
 
 
-def _merge(problem: Problem) -> tuple[FitResult, Selection]:
+def _merge(problem: Problem) -> tuple[Problem, FitResult, Selection]:
     """Fit once with the most experts, and merge atoms while that does no harm."""
     sizes, left_out = sizes_for(problem)
-    many = problem.fit(sizes[-1])
-    path = merging_path(problem, many.measure)
+    settled, fit = settle(problem, sizes[-1])
+    first, path = fit.measure, merging_path(problem, fit.measure)
     objectives = [_known(path.level(size)) for size in sizes]
-    selection = _selected(problem, sizes, objectives, left_out)
+    selection = replace(_selected(problem, sizes, objectives, left_out), first=first)
     chosen = _chosen(selection)
-    fit = many if chosen == sizes[-1] else problem.fit(chosen, path.level(chosen).measure)
-    return fit, replace(selection, first=many.measure)
+    if chosen < sizes[-1]:
+        settled, fit = settle(settled, chosen, path.level(chosen).measure)
+    return settled, fit, selection
 
 
 CHOICES.register("auto", _sweep)
@@ -122,7 +127,7 @@ def merging_path(problem: Problem, measure: MixingMeasure) -> MergePath:
     levels = tuple(
         replace(
             level,
-            criteria=problem.criteria(_known(level), problem.architecture, level.n_experts),
+            criteria=problem.criteria(_known(level), level.n_experts),
         )
         for level in path.levels
     )
@@ -153,25 +158,19 @@ def sizes_for(problem: Problem) -> tuple[list[int], str]:
     return sizes, ""
 
 
-def _fitted(problem: Problem, size: int, below: MixingMeasure | None) -> FitResult:
+def _fitted(problem: Problem, size: int, below: MixingMeasure | None) -> tuple[Problem, FitResult]:
     """Return the better of the fits from random starts and from ones grown from a smaller fit."""
-    random = problem.fit(size)
+    settled, random = settle(problem, size)
     if below is None:
-        return random
+        return settled, random
     seed = np.random.SeedSequence(problem.seed) if isinstance(problem.seed, int) else problem.seed
     starts = grown_starts(below, problem.sample, problem.box, _GROWN, seed)
-    trials = [problem.fit(size, start, _TRIAL) for start in starts]
-    best = min(trials, key=_penalised)
-    grown = problem.fit(size, best.measure)
-    if _penalised(random) <= _penalised(grown):
-        return random
-    # What the random starts found is still evidence: none of them agrees with a better fit.
-    agreed = random.n_agreed if _penalised(random) <= 1.01 * _penalised(grown) else 0
-    return replace(grown, start_objectives=random.start_objectives, n_agreed=agreed)
-
-
-def _penalised(fit: FitResult) -> float:
-    return fit.history[-1]
+    trials = [settled.fit(size, start, _TRIAL) for start in starts]
+    best = min(trials, key=penalised)
+    grown = settled.fit(size, best.measure)
+    if penalised(random) <= penalised(grown):
+        return settled, random
+    return follow(settled, with_starts_of(random, grown))
 
 
 def _objective(problem: Problem, fit: FitResult) -> float:
@@ -186,9 +185,9 @@ def _objective(problem: Problem, fit: FitResult) -> float:
 def _selected(
     problem: Problem, sizes: list[int], objectives: list[float], left_out: str
 ) -> Selection:
-    criterion, a = problem.parameters["criterion"], problem.architecture
+    criterion = problem.parameters["criterion"]
     values = [
-        problem.criteria(objective, a, size).value(criterion)
+        problem.criteria(objective, size).value(criterion)
         for size, objective in zip(sizes, objectives, strict=True)
     ]
     bare = _without_gate(problem) if len(sizes) > 1 else math.nan
@@ -199,9 +198,8 @@ def _selected(
 def _without_gate(problem: Problem) -> float:
     if get_gate(problem.architecture.gate).invariant:
         return math.nan
-    fit = problem.fit_without_gate()
-    found = problem.criteria(_objective(problem, fit), fit.measure.architecture, 1)
-    return found.value(problem.parameters["criterion"])
+    bare, fit = settle(problem.without_gate(), 1)
+    return bare.criteria(_objective(bare, fit), 1).value(problem.parameters["criterion"])
 
 
 def _chosen(selection: Selection) -> int:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sigmoe.estimation._result import FitResult
+from sigmoe.estimation.inference._bootstrap import match_atoms
 from sigmoe.estimation.regressor._coefficients import Coefficients, without_columns
 from sigmoe.estimation.regressor._intervals import (
     CoefficientIntervals,
@@ -62,12 +64,12 @@ class Estimate:
             ]
             problem, measure, units = without_columns(problem, measure, units)
         sample = problem.sample
-        plain = problem.without_ridge(measure, problem.parameters["max_iterations"], _TOLERANCE)
+        plain, judgement = _least_squares(problem, measure)
         difference = plain.measure.predict(sample.X) - measure.predict(sample.X)
         squares = sample.mean(difference.reshape(len(difference), -1).square())
         return cls(
             problem,
-            judge(problem, plain.measure),
+            judgement,
             Coefficients.of(problem.architecture, measure.n_experts, units, features),
             plain.objective,
             float(squares.mean().sqrt()),
@@ -121,3 +123,23 @@ class Estimate:
             self.coefficients.rename(reason),
             self.judgement.degrees_of_freedom,
         )
+
+
+def _least_squares(problem: Problem, measure: MixingMeasure) -> tuple[FitResult, Judgement]:
+    """Return the plain least squares fit, its experts in the order of those of a fit with ridge.
+
+    On a table with little noise a penalty can choose another optimum, from which plain least
+    squares does not reach its own. So it is looked for from random starts, too, but where the fit
+    shows already that its experts cannot be told apart: a lower optimum would follow the noise.
+    """
+    most = problem.parameters["max_iterations"]
+    near = problem.without_ridge(measure, most, _TOLERANCE)
+    judgement = judge(problem, near.measure)
+    if problem.ridge == 0.0 or not judgement.identified:
+        return near, judgement
+    anew = problem.plain(measure.n_experts)
+    if anew.objective >= near.objective:
+        return near, judgement
+    ordered = match_atoms(anew.measure, measure, problem.sample.X)
+    best = problem.without_ridge(ordered, most, _TOLERANCE)
+    return best, judge(problem, best.measure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -13,12 +14,18 @@ from sigmoe._base.arrays import ArrayLike
 from sigmoe._base.errors import SigmoeWarning
 from sigmoe.estimation._bounds import Bounds
 from sigmoe.estimation.regressor._choose import choose
-from sigmoe.estimation.regressor._parameters import ScoreParameter, check_parameters, model_of
+from sigmoe.estimation.regressor._parameters import (
+    WEIGHED,
+    ScoreParameter,
+    check_parameters,
+    model_of,
+)
 from sigmoe.estimation.regressor._problem import Problem
 from sigmoe.estimation.regressor._report import ReportingMixture
 from sigmoe.estimation.regressor._standardise import Rows, Standardisation, carry_over, merge_rows
 from sigmoe.estimation.regressor._steps import State, kept, require_same, take_in
 from sigmoe.estimation.regressor._tables import as_table
+from sigmoe.estimation.regressor._weigh import settle
 from sigmoe.moe import Architecture
 
 
@@ -53,12 +60,12 @@ class MoERegressor(ReportingMixture, MultiOutputMixin, RegressorMixin, BaseEstim
     criterion : {"bic", "aic"}
         BIC aims at the number of experts, AIC at prediction; AIC keeps more. Rows are counted by
         their weights.
-    ridge : float
+    ridge : float or "auto"
         Added to the sum of squared residuals is ``ridge`` times the sum of squared parameters, both
         in standardised units, as ``alpha`` in scikit-learn's ``Ridge``; it fades as the table
-        grows. Of 0.1, 0.3, 1, 3 and 10 the default was within 0.012 of the best R^2 on four
-        tables of 225 to 1500 rows with little noise. On noisy ones (R^2 of 0.5 to 0.7) of 60 and
-        330 rows 1 to 10 was better by up to 0.2: search between 0.03 and 10.
+        grows. "auto" weighs it by the evidence of the fit, as scikit-learn's ``BayesianRidge``
+        does: little where there is little noise, much where there is much. ``ridge_`` is what was
+        found.
     bounds : Bounds, "default" or None
         Box of the parameters in standardised units: [-10, 10], and [-20, 20] for c, by default.
         ``active_bounds_`` names the parameters that ended there.
@@ -108,6 +115,8 @@ class MoERegressor(ReportingMixture, MultiOutputMixin, RegressorMixin, BaseEstim
     curvature_, slope_, total_weight_
         J'J of shape (p, p) and the gradient of shape (p,) of the sum of squared residuals at
         ``coordinates_``, and the weight of the rows: the memory of ``partial_fit``.
+    ridge_ : float
+        The penalty of the fit; after ``partial_fit`` that of the next batch.
     objective_ : float
         Mean squared residual in standardised units, summed over responses: for one response, the
         share of the variance that is left unexplained.
@@ -161,7 +170,7 @@ class MoERegressor(ReportingMixture, MultiOutputMixin, RegressorMixin, BaseEstim
         expert: str = "linear",
         max_experts: int = 5,
         criterion: str = "bic",
-        ridge: float = 0.3,
+        ridge: float | str = "auto",
         bounds: Bounds | str | None = "default",
         n_starts: int = 10,
         max_iterations: int = 200,
@@ -271,12 +280,14 @@ class MoERegressor(ReportingMixture, MultiOutputMixin, RegressorMixin, BaseEstim
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         problem = Problem.of(rows, units, architecture, parameters, seed)
         if before is None:
-            fit, selection = choose(problem)
+            problem, fit, selection = choose(problem)
             self.selection_reason_, self.selection_ = selection.reason, selection.arrays()
         else:
             require_same(before, architecture, self.n_experts)
             start = carry_over(before.measure, before.standardisation, units)
-            fit = problem.fit(start.n_experts, start)
+            if self.ridge == WEIGHED:
+                problem = replace(problem, ridge=before.ridge)
+            problem, fit = settle(problem, start.n_experts, start)
             # Atoms that were merged had the units of the fit before.
             self.selection_.pop("coordinates", None)
         self.n_samples_seen_ = _count(table)

@@ -47,6 +47,7 @@ class FittedMixture:
     slope_: Array
     total_weight_: float
     objective_: float
+    ridge_: float
     status_: str
     message_: str
     n_iter_: int
@@ -184,7 +185,7 @@ class FittedMixture:
             self.objective_ * self.total_weight_,
             self.total_weight_,
         )
-        return State(measure, self._standardisation(), memory)
+        return State(measure, self._standardisation(), memory, self.ridge_)
 
     def _keep(self, state: State, ending: Ending) -> Self:
         """Store a state and how it came about; warn if it did not converge."""
@@ -198,6 +199,7 @@ class FittedMixture:
         self.response_scale_ = _plain(units.response_scale)
         self.curvature_, self.slope_ = memory.matrix.numpy(), memory.gradient.numpy()
         self.total_weight_, self.objective_ = memory.weight, ending.objective
+        self.ridge_ = float(state.ridge)
         self.status_, self.message_ = ending.status, ending.message
         self.n_iter_, self.converged_ = ending.n_iterations, ending.converged
         self.active_bounds_ = ending.active_bounds

@@ -18,36 +18,45 @@ from sigmoe.moe._scores import SCORES
 
 #: Names that stand for a number of experts that the table decides.
 AUTOMATIC = ("auto", "merge")
+#: Name that stands for a ridge penalty that the table decides.
+WEIGHED = "auto"
 
 
 @dataclass(frozen=True)
-class CountOrName:
-    """A number of experts, or the name of a way to choose it."""
+class NumberOrName:
+    """A number, or the name of a way to choose it."""
 
-    count = Interval("integer", 1)
-    name = Choice(AUTOMATIC)
+    number: Interval
+    names: tuple[str, ...]
 
     @property
     def rule(self) -> str:
         """Return the rule in words."""
-        return f"{self.count.rule}, " + " or ".join(repr(name) for name in AUTOMATIC)
+        *first, last = [self.number.rule, *map(repr, self.names)]
+        return ", ".join(first) + f" or {last}"
 
     def accepts(self, value: object) -> bool:
         """Return whether the value is either."""
-        return self.count.accepts(value) or self.name.accepts(value)
+        return self.number.accepts(value) or Choice(self.names).accepts(value)
 
     def bad_values(self) -> Iterator[object]:
         """Yield values that are neither."""
-        yield from self.count.bad_values()
+        yield from self.number.bad_values()
         yield from ("no-such-name", "")
 
 
 #: Constraints of the parameters, with the remedy that goes into the message.
 CONSTRAINTS: dict[str, tuple[Constraint, str]] = {
-    "n_experts": (CountOrName(), "Use 'auto' to let BIC choose."),
+    "n_experts": (
+        NumberOrName(Interval("integer", 1), AUTOMATIC),
+        "Use 'auto' to let BIC choose.",
+    ),
     "max_experts": (Interval("integer", 1), "Allow at least one expert."),
     "criterion": (Choice(("bic", "aic")), "Choose one of the two."),
-    "ridge": (Interval("number", 0.0), "Use 0 for plain least squares."),
+    "ridge": (
+        NumberOrName(Interval("number", 0.0), (WEIGHED,)),
+        "Use 0 for plain least squares.",
+    ),
     "n_starts": (Interval("integer", 1), "Ask for at least one start."),
     "max_iterations": (Interval("integer", 1), "Allow at least one iteration."),
     "tolerance": (Interval("number", 0.0), "Use 0 to iterate until the gradient vanishes."),

@@ -11,7 +11,7 @@ from sigmoe.estimation._bounds import Bounds
 from sigmoe.estimation._fit import fit_least_squares
 from sigmoe.estimation._result import FitResult
 from sigmoe.estimation._sample import Sample
-from sigmoe.estimation.regressor._parameters import box_of
+from sigmoe.estimation.regressor._parameters import WEIGHED, box_of
 from sigmoe.estimation.regressor._standardise import Rows, Standardisation
 from sigmoe.estimation.selection._criteria import (
     InformationCriteria,
@@ -23,6 +23,8 @@ from sigmoe.moe import Architecture, MixingMeasure
 
 #: Residuals below this share of the responses count as none, as in ``selection``.
 _ROUNDING = 1e-9
+#: Where the search for a ridge penalty begins that the table decides.
+FIRST_RIDGE = 0.3
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Problem:
     parameters : dict
         Of the estimator.
     seed : int or SeedSequence
+    ridge : float
+        The penalty: that of the parameters, or where the search for one that is weighed begins.
     """
 
     sample: Sample
@@ -45,6 +49,7 @@ class Problem:
     box: Bounds
     parameters: dict[str, Any]
     seed: Seed
+    ridge: float
 
     @classmethod
     def of(
@@ -57,7 +62,9 @@ class Problem:
     ) -> Problem:
         """Return the problem of a table in its standardisation."""
         sample = standardised(rows, units, architecture)
-        return cls(sample, architecture, box_of(parameters["bounds"], sample), parameters, seed)
+        box, asked = box_of(parameters["bounds"], sample), parameters["ridge"]
+        ridge = FIRST_RIDGE if asked == WEIGHED else asked
+        return cls(sample, architecture, box, parameters, seed, ridge)
 
     @property
     def n_rows(self) -> float:
@@ -68,16 +75,15 @@ class Problem:
         self, n_experts: int, start: MixingMeasure | None = None, max_iterations: int | None = None
     ) -> FitResult:
         """Fit with the ridge penalty, from random starts or a given one."""
-        ridge = self.parameters["ridge"] / self.n_rows
-        return self._run(self.architecture, n_experts, start, max_iterations, ridge)
+        return self._run(n_experts, start, max_iterations, self.ridge / self.n_rows)
 
-    def fit_without_gate(self) -> FitResult:
-        """Fit a single expert on its own: the gate of one softmax expert is 1."""
+    def without_gate(self) -> Problem:
+        """Return the problem of a single expert on its own: one softmax gate is 1."""
         a = self.architecture
         # The score has no effect; the linear one has the fewest parameters that no row sees.
-        bare = Architecture("softmax", "linear", a.expert, a.dim, a.n_outputs)
-        ridge = self.parameters["ridge"] / self.n_rows
-        return self._run(bare, 1, None, None, ridge)
+        return replace(
+            self, architecture=Architecture("softmax", "linear", a.expert, a.dim, a.n_outputs)
+        )
 
     def without_ridge(
         self, measure: MixingMeasure, max_iterations: int, tolerance: float = math.inf
@@ -88,24 +94,25 @@ class Problem:
         """
         tight = min(tolerance, self.parameters["tolerance"])
         problem = replace(self, parameters={**self.parameters, "tolerance": tight})
-        return problem._run(measure.architecture, measure.n_experts, measure, max_iterations, 0.0)
+        return problem._run(measure.n_experts, measure, max_iterations, 0.0)
 
-    def criteria(
-        self, objective: float, architecture: Architecture, n_experts: int
-    ) -> InformationCriteria:
+    def plain(self, n_experts: int) -> FitResult:
+        """Fit by plain least squares, from random starts."""
+        return self._run(n_experts, None, None, 0.0)
+
+    def criteria(self, objective: float, n_experts: int) -> InformationCriteria:
         """Return AIC and BIC; the rows are counted by their weights."""
         exact = math.sqrt(objective) <= _ROUNDING * self.sample.response_scale
         return information_criteria(
             0.0 if exact else objective,
             # A weight of k is the row k times, and parts of a row do not move the logarithm.
             max(1, round(self.n_rows)),
-            free_parameters(architecture, n_experts),
-            architecture.n_columns,
+            free_parameters(self.architecture, n_experts),
+            self.architecture.n_columns,
         )
 
     def _run(
         self,
-        architecture: Architecture,
         n_experts: int,
         start: MixingMeasure | None,
         max_iterations: int | None,
@@ -115,7 +122,7 @@ class Problem:
         return fit_least_squares(
             self.sample.X,
             self.sample.y,
-            architecture,
+            self.architecture,
             n_experts,
             "random" if start is None else projected(start, self.box),
             n_starts=self.parameters["n_starts"],

@@ -44,7 +44,9 @@ class ReportingMixture(FittedMixture):
         """Return confidence intervals of the coefficients, in the units of the table.
 
         The ridge penalty pulls coefficients towards zero, and intervals around them would miss.
-        So the fit goes on without it, and the intervals are those of plain least squares.
+        So the fit goes on without it, and the intervals are those of plain least squares. Unless
+        experts cannot be told apart its minimum is looked for from random starts as well, which
+        takes about as long as a fit.
 
         Parameters
         ----------

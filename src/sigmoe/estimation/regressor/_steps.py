@@ -10,9 +10,10 @@ from sigmoe.estimation._bounds import coordinate_limits, describe_active
 from sigmoe.estimation._result import CONVERGED, FitResult, message_for
 from sigmoe.estimation.engine._levenberg_marquardt import Settings, minimise
 from sigmoe.estimation.regressor._memory import Memory, Remembered
-from sigmoe.estimation.regressor._parameters import AUTOMATIC, box_of
+from sigmoe.estimation.regressor._parameters import AUTOMATIC, WEIGHED, box_of
 from sigmoe.estimation.regressor._problem import Problem, standardised
 from sigmoe.estimation.regressor._standardise import Rows, Standardisation, without_constants
+from sigmoe.estimation.regressor._weigh import evidence_ridge
 from sigmoe.estimation.starts._draw import projected
 from sigmoe.moe import Architecture, MixingMeasure
 
@@ -28,11 +29,14 @@ class State:
     standardisation : Standardisation
     memory : Memory
         Of the rows so far, around the measure.
+    ridge : float
+        The penalty of the fit, or what the evidence asks for next.
     """
 
     measure: MixingMeasure
     standardisation: Standardisation
     memory: Memory
+    ridge: float
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,8 @@ def kept(
         fit.start_objectives or (fit.history[-1],),
         fit.n_agreed,
     )
-    return State(measure, standardisation, Memory.of(problem.sample, measure)), ending
+    memory = Memory.of(problem.sample, measure)
+    return State(measure, standardisation, memory, problem.ridge), ending
 
 
 def take_in(rows: Rows, before: State, parameters: dict[str, Any]) -> tuple[State, Ending]:
@@ -111,17 +116,20 @@ def take_in(rows: Rows, before: State, parameters: dict[str, Any]) -> tuple[Stat
     exact where the model is linear in its parameters, elsewhere linearised where each batch was
     last fitted. Early batches were linearised far from the estimate, so the memory fades by
     1 - (new / all)^2: of many equal batches the first one keeps half of its weight for ever and
-    the k-th k / (k + 1), and a large table keeps nearly all of it beside a small batch.
+    the k-th k / (k + 1), and a large table keeps nearly all of it beside a small batch. A penalty
+    that the table decides is weighed again after each batch, for the next one.
     """
     measure, units = before.measure, before.standardisation
     architecture, n_experts = measure.architecture, measure.n_experts
+    weighed = parameters["ridge"] == WEIGHED
+    ridge = before.ridge if weighed else parameters["ridge"]
     batch = standardised(rows, units, architecture)
     new = batch.total_weight
     memory = before.memory.faded(1.0 - (new / (new + before.memory.weight)) ** 2)
     box = box_of(parameters["bounds"], batch)
     lower, upper = coordinate_limits(box, architecture, n_experts)
     outcome = minimise(
-        Remembered(batch, architecture, n_experts, memory, parameters["ridge"]),
+        Remembered(batch, architecture, n_experts, memory, ridge),
         projected(measure, box).coordinates,
         lower,
         upper,
@@ -144,4 +152,6 @@ def take_in(rows: Rows, before: State, parameters: dict[str, Any]) -> tuple[Stat
         (outcome.objective,),
         0,
     )
-    return State(measure, units, memory), ending
+    if weighed and ending.converged:
+        ridge = evidence_ridge(memory, architecture.n_columns, ridge)
+    return State(measure, units, memory, ridge), ending

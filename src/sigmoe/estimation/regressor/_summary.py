@@ -78,7 +78,7 @@ def facts_of(model: FittedMixture, estimate: Estimate, r2: float) -> dict[str, s
     """
     problem, a = estimate.problem, estimate.problem.architecture
     scale = np.atleast_1d(model.response_scale_)
-    criteria = problem.criteria(estimate.objective, a, model.n_experts_)
+    criteria = problem.criteria(estimate.objective, model.n_experts_)
     # The density of y = s z is that of z over s.
     units = 2.0 * max(1, round(problem.n_rows)) * float(np.log(scale).sum())
     noise = np.sqrt(estimate.judgement.noise_variance) * scale
