@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from problems_moe import ARCHITECTURES, name
 from sigmoe.estimation.regressor import _standardise
 from sigmoe.estimation.regressor._standardise import (
-    Rows,
+    DistinctRows,
     Standardisation,
     carry_over,
     in_units,
@@ -22,14 +22,14 @@ from sigmoe.estimation.regressor._standardise import (
 from sigmoe.moe import Architecture, MixingMeasure, draw_truth, expert_names
 
 
-def table(seed: int = 0, n: int = 30, d: int = 3, m: int | None = None) -> Rows:
+def table(seed: int = 0, n: int = 30, d: int = 3, m: int | None = None) -> DistinctRows:
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, d)) * [10.0, 0.1, 1.0][:d] + [5.0, -1.0, 0.0][:d]
     y = rng.normal(size=n if m is None else (n, m)) * 7.0 + 100.0
-    return Rows(X, y, rng.integers(1, 4, size=n).astype(float))
+    return DistinctRows(X, y, rng.integers(1, 4, size=n).astype(float))
 
 
-def units(rows: Rows, architecture: Architecture) -> Standardisation:
+def units(rows: DistinctRows, architecture: Architecture) -> Standardisation:
     return Standardisation.of(rows, architecture.score, architecture.expert)
 
 
@@ -90,7 +90,7 @@ def test_a_partial_score_keeps_the_zero_of_its_inputs() -> None:
 def test_units_leave_no_trace(first: int, second: int) -> None:
     rows = table()
     factor = np.array([10.0**first, -(10.0**second), 1.0])
-    other = Rows(rows.X * factor, rows.y * 10.0**second, rows.weight)
+    other = DistinctRows(rows.X * factor, rows.y * 10.0**second, rows.weight)
     one, two = (Standardisation.of(r, "linear", "linear") for r in (rows, other))
     np.testing.assert_allclose(
         two.inputs(other.X) * np.sign(factor), one.inputs(rows.X), rtol=1e-9, atol=1e-12
@@ -149,7 +149,9 @@ def test_a_measure_in_units_is_the_same_function(architecture: Architecture) -> 
     rows = table(d=architecture.dim, m=architecture.n_outputs) if architecture.dim < 4 else None
     if rows is None:
         rng = np.random.default_rng(3)
-        rows = Rows(rng.normal(2.0, 3.0, (30, 4)), rng.normal(5.0, 2.0, (30, 1)), np.ones(30))
+        rows = DistinctRows(
+            rng.normal(2.0, 3.0, (30, 4)), rng.normal(5.0, 2.0, (30, 1)), np.ones(30)
+        )
     found = units(rows, architecture)
     measure = draw_truth(architecture, 3, seed=1)
     moved, scale = in_units(measure, found)
@@ -183,7 +185,7 @@ def test_a_measure_carried_over_is_the_same_function_but_for_the_centre(score: s
     architecture = Architecture("sigmoid", score, "linear", 3, 2)
     before = units(table(0, m=2), architecture)
     rows = table(1, m=2)
-    after = units(Rows(rows.X * 3.0 + 2.0, rows.y * 5.0, rows.weight), architecture)
+    after = units(DistinctRows(rows.X * 3.0 + 2.0, rows.y * 5.0, rows.weight), architecture)
     measure = draw_truth(architecture, 2, seed=4)
     carried = carry_over(measure, before, after)
     expected = measure.predict(before.inputs(rows.X)).numpy() * before.response_scale

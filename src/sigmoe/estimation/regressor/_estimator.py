@@ -22,7 +22,12 @@ from sigmoe.estimation.regressor._parameters import (
 )
 from sigmoe.estimation.regressor._problem import Problem
 from sigmoe.estimation.regressor._report import ReportingMixture
-from sigmoe.estimation.regressor._standardise import Rows, Standardisation, carry_over, merge_rows
+from sigmoe.estimation.regressor._standardise import (
+    DistinctRows,
+    Standardisation,
+    carry_over,
+    merge_rows,
+)
 from sigmoe.estimation.regressor._steps import State, kept, require_same, take_in
 from sigmoe.estimation.regressor._tables import as_table
 from sigmoe.estimation.regressor._weigh import settle
@@ -311,7 +316,7 @@ class MoERegressor(ReportingMixture, MultiOutputMixin, RegressorMixin, BaseEstim
         return parameters
 
 
-def _model(parameters: dict[str, Any], rows: Rows) -> Architecture:
+def _model(parameters: dict[str, Any], rows: DistinctRows) -> Architecture:
     outputs = rows.y.shape[1] if rows.y.ndim == 2 else None
     return model_of(parameters, rows.X.shape[1], outputs)
 
@@ -322,7 +327,7 @@ def _count(table: tuple[Any, Any, Any]) -> int:
     return len(X) if weight is None else int((weight > 0).sum())
 
 
-def _warn_of_varying(rows: Rows, units: Standardisation) -> None:
+def _warn_of_varying(rows: DistinctRows, units: Standardisation) -> None:
     varying = np.flatnonzero(units.leaves_constant(rows.X))
     if len(varying):
         warnings.warn(

@@ -12,7 +12,7 @@ from sigmoe.estimation._fit import fit_least_squares
 from sigmoe.estimation._result import FitResult
 from sigmoe.estimation._sample import Sample
 from sigmoe.estimation.regressor._parameters import WEIGHED, box_of
-from sigmoe.estimation.regressor._standardise import Rows, Standardisation
+from sigmoe.estimation.regressor._standardise import DistinctRows, Standardisation
 from sigmoe.estimation.selection._criteria import (
     InformationCriteria,
     free_parameters,
@@ -54,7 +54,7 @@ class Problem:
     @classmethod
     def of(
         cls,
-        rows: Rows,
+        rows: DistinctRows,
         units: Standardisation,
         architecture: Architecture,
         parameters: dict[str, Any],
@@ -135,6 +135,6 @@ class Problem:
         )
 
 
-def standardised(rows: Rows, units: Standardisation, architecture: Architecture) -> Sample:
+def standardised(rows: DistinctRows, units: Standardisation, architecture: Architecture) -> Sample:
     """Return the rows without their units, as a sample."""
     return Sample.checked(units.inputs(rows.X), units.responses(rows.y), architecture, rows.weight)

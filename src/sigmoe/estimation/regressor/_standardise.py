@@ -25,7 +25,7 @@ _ROUNDING = 10 * np.finfo(np.float64).eps
 _ONE_SIGN = 0.9
 
 
-class Rows(NamedTuple):
+class DistinctRows(NamedTuple):
     """Distinct rows and how often each counts; X (n, d), y (n,) or (n, m), weight (n,)."""
 
     X: Array
@@ -33,7 +33,7 @@ class Rows(NamedTuple):
     weight: Array
 
 
-def merge_rows(X: Array, y: Array, weight: Array | None) -> Rows:
+def merge_rows(X: Array, y: Array, weight: Array | None) -> DistinctRows:
     """Return the distinct rows that count, in an order that depends on their values alone.
 
     A weight of k, k equal rows, and the rows in another order then give the same numbers to the
@@ -49,7 +49,7 @@ def merge_rows(X: Array, y: Array, weight: Array | None) -> Rows:
 
     Returns
     -------
-    Rows
+    DistinctRows
 
     Examples
     --------
@@ -69,7 +69,7 @@ def merge_rows(X: Array, y: Array, weight: Array | None) -> Rows:
     total = np.add.reduceat(weight, np.flatnonzero(new))
     d = X.shape[1]
     responses = table[new, d:] if y.ndim == 2 else table[new, d]
-    return Rows(table[new, :d], responses, total)
+    return DistinctRows(table[new, :d], responses, total)
 
 
 def _row_keys(table: Array) -> npt.NDArray[np.uint64]:
@@ -108,7 +108,7 @@ class Standardisation:
     response_scale: Array
 
     @classmethod
-    def of(cls, rows: Rows, score: str, expert: str) -> Standardisation:
+    def of(cls, rows: DistinctRows, score: str, expert: str) -> Standardisation:
         """Return the standardisation of a table for a model with this score and expert."""
         centred = SCORES.get(score).has_linear
         centre, scale, constant = _centre_and_scale(rows.X, rows.weight, centred)

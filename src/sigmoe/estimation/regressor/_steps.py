@@ -12,7 +12,11 @@ from sigmoe.estimation.engine._levenberg_marquardt import Settings, minimise
 from sigmoe.estimation.regressor._memory import Memory, Remembered
 from sigmoe.estimation.regressor._parameters import AUTOMATIC, WEIGHED, box_of
 from sigmoe.estimation.regressor._problem import Problem, standardised
-from sigmoe.estimation.regressor._standardise import Rows, Standardisation, without_constants
+from sigmoe.estimation.regressor._standardise import (
+    DistinctRows,
+    Standardisation,
+    without_constants,
+)
 from sigmoe.estimation.regressor._weigh import evidence_ridge
 from sigmoe.estimation.starts._draw import projected
 from sigmoe.moe import Architecture, MixingMeasure
@@ -109,7 +113,7 @@ def kept(
     return State(measure, standardisation, memory, problem.ridge), ending
 
 
-def take_in(rows: Rows, before: State, parameters: dict[str, Any]) -> tuple[State, Ending]:
+def take_in(rows: DistinctRows, before: State, parameters: dict[str, Any]) -> tuple[State, Ending]:
     """Take in a batch, in the standardisation of the first one.
 
     The batch and the memory of the earlier ones are minimised together. The memory is quadratic:
