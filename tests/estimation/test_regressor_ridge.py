@@ -89,6 +89,13 @@ def test_more_noise_asks_for_more() -> None:
     assert found[3] > 0.3
 
 
+def test_the_summary_says_what_it_is() -> None:
+    inputs, y = line()
+    own, given = (quick(1, ridge=ridge).fit(inputs, y) for ridge in ("auto", 0.3))
+    assert own.summary(inputs, y).facts["Ridge"] == f"{own.ridge_:.3g} (weighed)"
+    assert given.summary(inputs, y).facts["Ridge"] == "0.3"
+
+
 # Limits
 
 

@@ -13,6 +13,7 @@ from sigmoe.estimation.regressor._coefficients import holds_intercept, intercept
 from sigmoe.estimation.regressor._estimate import Estimate
 from sigmoe.estimation.regressor._fitted import FittedMixture
 from sigmoe.estimation.regressor._intervals import CoefficientIntervals
+from sigmoe.estimation.regressor._parameters import WEIGHED
 from sigmoe.estimation.selection._criteria import free_parameters
 from sigmoe.moe._gates import get_gate
 
@@ -82,6 +83,7 @@ def facts_of(model: FittedMixture, estimate: Estimate, r2: float) -> dict[str, s
     # The density of y = s z is that of z over s.
     units = 2.0 * max(1, round(problem.n_rows)) * float(np.log(scale).sum())
     noise = np.sqrt(estimate.judgement.noise_variance) * scale
+    ridge = problem.parameters["ridge"]
     agreed = f"{model.n_starts_agreed_} of {len(model.start_objectives_)}"
     return {
         "Experts": str(model.n_experts_),
@@ -92,6 +94,7 @@ def facts_of(model: FittedMixture, estimate: Estimate, r2: float) -> dict[str, s
         "Starts that agree": agreed if model.n_starts_agreed_ else "not begun at random",
         "Rows": f"{problem.n_rows:g}",
         "Free parameters": str(free_parameters(a, model.n_experts_)),
+        "Ridge": f"{model.ridge_:.3g}" + (" (weighed)" if ridge == WEIGHED else ""),
         "R-squared": f"{r2:.4f}",
         "Noise sd": ", ".join(f"{value:.4g}" for value in noise),
         "AIC": f"{criteria.aic + units:.1f}",
