@@ -17,6 +17,8 @@ from sigmoe.moe import MixingMeasure
 _LEAST = 1e-8
 #: Rounds of weighing and fitting again, and the change of the penalty that ends them.
 _ROUNDS, _SETTLED = 20, math.log(1.05)
+#: Most that the logarithm of the penalty moves in a round.
+_FARTHEST = math.log(100.0)
 #: Random starts are raced again where the penalty has moved by this factor since the last race.
 _RACES, _MOVED = 3, math.log(2.0)
 
@@ -90,17 +92,19 @@ def follow(problem: Problem, fit: FitResult) -> tuple[Problem, FitResult]:
     """Weigh the penalty by a fit and continue the fit, until neither moves the other."""
     if problem.parameters["ridge"] != WEIGHED:
         return problem, fit
-    best, iterations = fit, fit.n_iterations
+    best, iterations, last = fit, fit.n_iterations, None
     for _ in range(_ROUNDS):
         # Where a fit was cut off is no evidence.
         if not best.converged:
             break
         memory = Memory.of(problem.sample, best.measure)
         asked = evidence_ridge(memory, problem.architecture.n_columns, problem.ridge)
-        if abs(math.log(asked / problem.ridge)) < _SETTLED:
+        now = math.log(problem.ridge), math.log(asked / problem.ridge)
+        if abs(now[1]) < _SETTLED:
             break
-        problem = replace(problem, ridge=asked)
-        best = problem.fit(best.measure.n_experts, best.measure)
+        ridge = math.exp(now[0] + _step(now, last))
+        problem = replace(problem, ridge=min(max(ridge, _LEAST), memory.weight))
+        last, best = now, problem.fit(best.measure.n_experts, best.measure)
         iterations += best.n_iterations
     return problem, replace(
         best,
@@ -108,6 +112,19 @@ def follow(problem: Problem, fit: FitResult) -> tuple[Problem, FitResult]:
         start_objectives=fit.start_objectives,
         n_agreed=fit.n_agreed,
     )
+
+
+def _step(now: tuple[float, float], last: tuple[float, float] | None) -> float:
+    """Return how far the logarithm of the penalty should move, by where it was and would go.
+
+    What the evidence asks for comes nearer to the solution by small steps. Two of them tell, as a
+    secant does, where they lead.
+    """
+    step = now[1]
+    if last is not None and now[0] != last[0]:
+        slope = (now[1] - last[1]) / (now[0] - last[0])
+        step = -step / slope if slope < 0.0 else step
+    return min(max(step, -_FARTHEST), _FARTHEST)
 
 
 def penalised(fit: FitResult) -> float:
