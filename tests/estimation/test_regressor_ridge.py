@@ -13,7 +13,7 @@ from sklearn.linear_model import BayesianRidge
 from sigmoe._base.errors import InputError, SigmoeWarning
 from sigmoe.estimation.regressor._estimator import MoERegressor
 from sigmoe.estimation.regressor._memory import Memory
-from sigmoe.estimation.regressor._weigh import evidence_ridge
+from sigmoe.estimation.regressor._weigh import _step, evidence_ridge
 
 FIRST = 0.3
 
@@ -94,6 +94,16 @@ def test_the_summary_says_what_it_is() -> None:
     own, given = (quick(1, ridge=ridge).fit(inputs, y) for ridge in ("auto", 0.3))
     assert own.summary(inputs, y).facts["Ridge"] == f"{own.ridge_:.3g} (weighed)"
     assert given.summary(inputs, y).facts["Ridge"] == "0.3"
+
+
+def test_two_rounds_tell_where_the_penalty_goes() -> None:
+    assert _step((0.0, 1.5), None) == 1.5
+    # What is asked for halves the distance to 3 each time.
+    assert _step((1.5, 0.75), (0.0, 1.5)) == pytest.approx(1.5)
+    assert _step((4.0, -0.5), (2.0, 0.5)) == pytest.approx(-1.0)
+    # No secant where rounds move away from each other, and no step without end.
+    assert _step((1.0, 2.0), (0.0, 1.0)) == 2.0
+    assert _step((1.0, 1.0), (0.0, 1.0 + 1e-9)) == pytest.approx(math.log(100.0))
 
 
 # Limits
