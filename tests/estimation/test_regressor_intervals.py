@@ -16,6 +16,7 @@ from sigmoe.estimation import fit_least_squares, parameter_covariance
 from sigmoe.estimation.inference._sandwich import Evidence, gather
 from sigmoe.estimation.regressor._estimator import MoERegressor
 from sigmoe.estimation.regressor._intervals import Counted, _of_the_intercept
+from sigmoe.estimation.regressor._rivals import Optima
 from sigmoe.moe import MixingMeasure
 
 
@@ -34,7 +35,7 @@ def quick(n_experts: Any = 2, **parameters: Any) -> MoERegressor:
 
 
 X, Y = bend()
-SMALL = bend(40, 0.3)
+SMALL = bend(40, 0.3, 1)
 
 
 def robust(inputs: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -261,6 +262,31 @@ def test_experts_that_cannot_be_told_apart_have_no_intervals() -> None:
     found = quick(ridge=0.3).fit(X, line).confidence_intervals(X, line)
     assert found.method == "withheld"
     assert found.reason.startswith("the data cannot tell apart experts 0 and 1")
+
+
+def test_where_two_optima_fit_alike_neither_has_intervals() -> None:
+    x = np.random.default_rng(0).uniform(-2, 2, 300)
+    first, second = (1 / (1 + np.exp(-score)) for score in (5 * x - 3, 3 * x + 3))
+    y = first * (1 - 2 * x) + second * 2 * x + np.random.default_rng(1).normal(0, 0.3, 300)
+    model = quick(gate="sigmoid", n_starts=10).fit(x[:, None], y)
+    for method in ("auto", "sandwich", "bootstrap"):
+        found = model.confidence_intervals(x[:, None], y, method=method, n_bootstrap=2)
+        assert found.method == "withheld"
+        assert found.reason.startswith("another optimum fits about as well (its deviance is ")
+    # The optimum that is said to fit as well does, and is another one.
+    estimate = model._estimate(x[:, None], y, None)
+    optima = Optima.of(
+        estimate.problem, estimate.problem.without_ridge(estimate.judgement.measure, 100)
+    )
+    assert optima.objectives == sorted(optima.objectives)
+    assert 300 * np.log(optima.objectives[0] / estimate.objective) > -1e-3
+    near = [
+        measure
+        for measure, objective in zip(optima.measures, optima.objectives, strict=True)
+        if 300 * np.log(objective / estimate.objective) < 10.0
+    ]
+    slopes = {tuple(measure.b[:, 0].mul(10).round().tolist()) for measure in near}
+    assert len(slopes) > 1
 
 
 def test_an_expert_of_a_few_rows_has_no_intervals() -> None:

@@ -214,13 +214,13 @@ def match_atoms(measure: MixingMeasure, reference: MixingMeasure, X: ArrayLike) 
         Single measures of one architecture and number of atoms.
     X : array_like of shape (n, d)
     """
-    ours, theirs = (_contributions(each, X) for each in (measure, reference))
+    ours, theirs = (contributions(each, X) for each in (measure, reference))
     cost = torch.cdist(theirs, ours, compute_mode="donot_use_mm_for_euclid_dist").square()
     _, order = linear_sum_assignment(cost.cpu().numpy())
     return measure.permute([int(k) for k in order])
 
 
-def _contributions(measure: MixingMeasure, X: ArrayLike) -> Tensor:
+def contributions(measure: MixingMeasure, X: ArrayLike) -> Tensor:
     """Return each atom's part of the prediction at the rows, shape (N, n m)."""
     gates = measure.gates(X)
     experts = measure.experts(X).reshape(*gates.shape, -1)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sigmoe.estimation._result import FitResult
-from sigmoe.estimation.inference._bootstrap import match_atoms
 from sigmoe.estimation.regressor._coefficients import Coefficients, without_columns
 from sigmoe.estimation.regressor._intervals import (
     CoefficientIntervals,
@@ -17,6 +16,7 @@ from sigmoe.estimation.regressor._intervals import (
     resampled,
 )
 from sigmoe.estimation.regressor._problem import Problem
+from sigmoe.estimation.regressor._rivals import Optima
 from sigmoe.estimation.regressor._standardise import Array, Standardisation
 from sigmoe.moe import MixingMeasure
 
@@ -128,18 +128,21 @@ class Estimate:
 def _least_squares(problem: Problem, measure: MixingMeasure) -> tuple[FitResult, Judgement]:
     """Return the plain least squares fit, its experts in the order of those of a fit with ridge.
 
-    On a table with little noise a penalty can choose another optimum, from which plain least
-    squares does not reach its own. So it is looked for from random starts, too, but where the fit
-    shows already that its experts cannot be told apart: a lower optimum would follow the noise.
+    A penalty can choose another optimum than that of plain least squares, and on a table with much
+    noise several fit alike. So both are looked for from random starts, unless the fit shows already
+    that its experts cannot be told apart: a lower optimum would follow the noise.
     """
     most = problem.parameters["max_iterations"]
-    near = problem.without_ridge(measure, most, _TOLERANCE)
-    judgement = judge(problem, near.measure)
-    if problem.ridge == 0.0 or not judgement.identified:
-        return near, judgement
-    anew = problem.plain(measure.n_experts)
-    if anew.objective >= near.objective:
-        return near, judgement
-    ordered = match_atoms(anew.measure, measure, problem.sample.X)
-    best = problem.without_ridge(ordered, most, _TOLERANCE)
-    return best, judge(problem, best.measure)
+    best = problem.without_ridge(measure, most, _TOLERANCE)
+    judgement = judge(problem, best.measure)
+    if not judgement.identified:
+        return best, judgement
+    optima = Optima.of(problem, best)
+    if optima.objectives and optima.objectives[0] < best.objective:
+        best = problem.without_ridge(optima.measures[0], most, _TOLERANCE)
+        judgement = judge(problem, best.measure)
+    rival = optima.rival(problem, best)
+    if rival:
+        reason = "; ".join(text for text in (rival, judgement.reason) if text)
+        judgement = replace(judgement, covariance=None, reason=reason, identified=False)
+    return best, judgement

@@ -96,10 +96,6 @@ class Problem:
         problem = replace(self, parameters={**self.parameters, "tolerance": tight})
         return problem._run(measure.n_experts, measure, max_iterations, 0.0)
 
-    def plain(self, n_experts: int) -> FitResult:
-        """Fit by plain least squares, from random starts."""
-        return self._run(n_experts, None, None, 0.0)
-
     def criteria(self, objective: float, n_experts: int) -> InformationCriteria:
         """Return AIC and BIC; the rows are counted by their weights."""
         exact = math.sqrt(objective) <= _ROUNDING * self.sample.response_scale

@@ -45,8 +45,9 @@ class ReportingMixture(FittedMixture):
 
         The ridge penalty pulls coefficients towards zero, and intervals around them would miss.
         So the fit goes on without it, and the intervals are those of plain least squares. Unless
-        experts cannot be told apart its minimum is looked for from random starts as well, which
-        takes about as long as a fit.
+        experts cannot be told apart its optima are looked for from random starts as well: the
+        lowest is taken, and where another one fits about as well, with other experts, intervals
+        are withheld. This takes about as long as a few fits.
 
         Parameters
         ----------
@@ -60,7 +61,7 @@ class ReportingMixture(FittedMixture):
             approximation. "bootstrap" takes quantiles of refits to rows drawn with replacement.
             "auto" is the sandwich where it holds, the bootstrap where only the Gaussian
             approximation fails, and neither where coefficients are not identified: with more
-            experts than the rows can tell apart.
+            experts than the rows can tell apart, or where they fit two optima alike.
         n_bootstrap : int
             Refits, >= 2.
         seed : int
