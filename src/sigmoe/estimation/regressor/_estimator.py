@@ -126,7 +126,8 @@ class MoERegressor(ReportingMixture, MultiOutputMixin, RegressorMixin, BaseEstim
         Mean squared residual in standardised units, summed over responses: for one response, the
         share of the variance that is left unexplained.
     converged_, status_, message_, n_iter_
-        How the fit ended: as in ``FitResult``.
+        How the fit ended: as in ``FitResult``. Iterations since the last random starts count,
+        with whatever penalty.
     active_bounds_ : tuple of str
         Such as "b[0,2] at upper bound 10", in standardised units.
     start_objectives_ : array of shape (n_starts,)
