@@ -128,11 +128,14 @@ def summary(tables: list[Table]) -> str:
     first = tables[0]
     shares = np.array([table.share for table in tables])
     given = shares[~np.isnan(shares)]
-    error = 1.96 * given.std(ddof=1) / len(given) ** 0.5
+    coverage = "none given"
+    if len(given) > 1:
+        error = 1.96 * given.std(ddof=1) / len(given) ** 0.5
+        coverage = f"coverage {given.mean():.1%} +- {error:.1%}"
     astray = sum(table.excess > ASTRAY for table in tables)
     return (
         f"{first.truth:<16} {first.rows:>5} rows, noise {first.noise}: withheld "
-        f"{len(tables) - len(given)} of {len(tables)}, coverage {given.mean():.1%} +- {error:.1%}, "
+        f"{len(tables) - len(given)} of {len(tables)}, {coverage}, "
         f"led astray {astray} of {len(tables)}"
     )
 
