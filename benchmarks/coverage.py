@@ -1,26 +1,22 @@
 """How often the 95 % intervals of a mixture's coefficients hold the truth, on simulated tables.
 
-Two linear experts of one input are fitted by ``MoERegressor`` with its defaults to 150 tables of
+Two linear experts of one input are fitted by ``MoERegressor`` with its defaults to 100 tables of
 each case. "withheld" counts the tables without intervals from the sandwich. The error of a
 coverage is 1.96 standard errors over tables, as the intervals of one table hang together. "led
 astray" counts the tables whose fit leads, once its penalty is left out, to an optimum more than 1 %
 above the one near the truth. A process a processor, one thread each.
 
-    python benchmarks/coverage.py [--tables 150] [--out coverage.json]
+    python -m benchmarks.coverage [--tables 100] [--out coverage.json]
 """
 
-import argparse
-import json
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import permutations
 from math import nan
-from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 import torch
+from benchmarks.cases import run_cases
 from numpy.typing import NDArray
 
 from sigmoe.estimation import MoERegressor, fit_least_squares
@@ -140,22 +136,5 @@ def summary(tables: list[Table]) -> str:
     )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tables", type=int, default=150)
-    parser.add_argument("--out", type=Path, help="write all tables to this JSON file")
-    options = parser.parse_args()
-    everything: list[Table] = []
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        for case in CASES:
-            columns = zip(*[(*case, seed) for seed in range(options.tables)], strict=True)
-            tables = list(pool.map(one_table, *columns))
-            print(summary(tables), flush=True)
-            everything += tables
-            if options.out:
-                options.out.write_text(json.dumps([asdict(t) for t in everything], indent=1))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_cases(__doc__.splitlines()[0], CASES, one_table, summary, tables=100))

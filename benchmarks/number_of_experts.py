@@ -7,21 +7,17 @@ fit that starts at the truth has a larger BIC than what was chosen, so that the 
 speak for another number. In the others the search missed a better fit. Shares have Wilson
 intervals of 95 %. A process a processor, one thread each.
 
-    python benchmarks/number_of_experts.py [--tables 20] [--out counts.json]
+    python -m benchmarks.number_of_experts [--tables 20] [--out counts.json]
 """
 
-import argparse
-import json
 import sys
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import log
-from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 import torch
+from benchmarks.cases import run_cases
 from scipy.stats import binomtest
 from torch import Tensor
 
@@ -122,22 +118,5 @@ def summary(choices: list[Choice]) -> str:
     return "   ".join([*parts, f"supported {sum(misses)} of {len(misses)}"])
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tables", type=int, default=20)
-    parser.add_argument("--out", type=Path, help="write all choices to this JSON file")
-    options = parser.parse_args()
-    everything: list[Choice] = []
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        for case in CASES:
-            columns = zip(*[(*case, seed) for seed in range(options.tables)], strict=True)
-            choices = list(pool.map(choose, *columns))
-            print(summary(choices), flush=True)
-            everything += choices
-            if options.out:
-                options.out.write_text(json.dumps([asdict(c) for c in everything], indent=1))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_cases(__doc__.splitlines()[0], CASES, choose, summary, tables=20))
