@@ -123,6 +123,7 @@ def test_without_signal_it_is_at_most_the_weight_of_the_rows() -> None:
     assert 1.0 < model.ridge_ <= 50.0
 
 
+# Six rows are too few for the model, of which the fit warns; the penalty is what is tested.
 @pytest.mark.filterwarnings("ignore:.* fewer than the .* free parameters:sigmoe.SigmoeWarning")
 def test_without_evidence_it_stays_where_it_begins() -> None:
     inputs, y = line(6)
@@ -135,7 +136,6 @@ def test_without_evidence_it_stays_where_it_begins() -> None:
     assert stopped.ridge_ == FIRST
 
 
-@pytest.mark.filterwarnings("error::sigmoe.SigmoeWarning")
 def test_more_parameters_than_rows_do_not_bring_it_to_nothing() -> None:
     inputs, y = line(12)
     with pytest.warns(SigmoeWarning, match="fewer than"):

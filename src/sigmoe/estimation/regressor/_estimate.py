@@ -141,7 +141,8 @@ def _least_squares(problem: Problem, measure: MixingMeasure) -> tuple[FitResult,
     if optima.objectives and optima.objectives[0] < best.objective:
         best = problem.without_ridge(optima.measures[0], most, _TOLERANCE)
         judgement = judge(problem, best.measure)
-    rival = optima.rival(problem, best)
+    # A lower optimum may be an exact fit, beside which deviances mean nothing.
+    rival = optima.rival(problem, best) if judgement.identified else ""
     if rival:
         reason = "; ".join(text for text in (rival, judgement.reason) if text)
         judgement = replace(judgement, covariance=None, reason=reason, identified=False)

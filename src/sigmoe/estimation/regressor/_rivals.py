@@ -60,10 +60,11 @@ class Optima:
         )
 
     def rival(self, problem: Problem, best: FitResult) -> str:
-        """Return what to say of another optimum that fits about as well as the best; or ""."""
+        """Return what to say of another optimum that fits about as well as the best; or "".
+
+        The best is no exact fit.
+        """
         sample, n = problem.sample, problem.n_rows * problem.architecture.n_columns
-        if best.objective <= 0.0:
-            return ""
         ours = contributions(best.measure, sample.X)
         # The size of the standard error of a prediction, for the optimum to be another one.
         error = math.sqrt(best.objective * best.measure.coordinates.numel() / n)
