@@ -1,10 +1,11 @@
 """How often the 95 % intervals of a mixture's coefficients hold the truth, on simulated tables.
 
 Two linear experts of one input are fitted by ``MoERegressor`` with its defaults to 100 tables of
-each case. "withheld" counts the tables without intervals from the sandwich. The error of a
-coverage is 1.96 standard errors over tables, as the intervals of one table hang together. "led
-astray" counts the tables whose fit leads, once its penalty is left out, to an optimum more than 1 %
-above the one near the truth. A process a processor, one thread each.
+each case, with its defaults or without an intercept. "withheld" counts the tables without
+intervals from the sandwich. The error of a coverage is 1.96 standard errors over tables, as the
+intervals of one table hang together. "led astray" counts the tables whose fit leads, once its
+penalty is left out, to an optimum more than 1 % above the one near the truth. A process a
+processor, one thread each.
 
     python -m benchmarks.coverage [--tables 100] [--out coverage.json]
 """
@@ -23,15 +24,19 @@ from sigmoe.estimation import MoERegressor, fit_least_squares
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample
 
 CASES = (
-    ("softmax", 300, 0.2),
-    ("softmax", 1000, 0.3),
-    ("sigmoid, apart", 300, 0.1),
-    ("sigmoid, apart", 300, 0.2),
-    ("sigmoid, apart", 1000, 0.1),
-    ("sigmoid, apart", 1000, 0.3),
-    ("sigmoid, nested", 300, 0.1),
-    ("sigmoid, nested", 1000, 0.1),
-    ("sigmoid, nested", 1000, 0.3),
+    ("softmax", True, 300, 0.2),
+    ("softmax", True, 1000, 0.3),
+    ("sigmoid, apart", True, 1000, 0.1),
+    ("sigmoid, apart", True, 4000, 0.1),
+    ("sigmoid, nested", True, 1000, 0.1),
+    ("sigmoid, nested", True, 4000, 0.1),
+    ("sigmoid, apart", False, 300, 0.1),
+    ("sigmoid, apart", False, 300, 0.2),
+    ("sigmoid, apart", False, 1000, 0.1),
+    ("sigmoid, apart", False, 1000, 0.3),
+    ("sigmoid, nested", False, 300, 0.1),
+    ("sigmoid, nested", False, 1000, 0.1),
+    ("sigmoid, nested", False, 1000, 0.3),
 )
 #: Inputs are uniform on [-RANGE, RANGE].
 RANGE = 2.0
@@ -48,6 +53,7 @@ class Table:
     """
 
     truth: str
+    fit_intercept: bool
     rows: int
     noise: float
     seed: int
@@ -57,22 +63,13 @@ class Table:
 
 
 def truth_of(name: str) -> MixingMeasure:
-    """Return a truth by its name.
-
-    The estimator subtracts the mean response, which sigmoid gates cannot take up: theirs is 0.
-    """
+    """Return a truth by its name; its intercept is 0."""
     model = Architecture(name.split(",")[0], "linear", "linear", 1)
     b, c, eta = {
         "softmax": ([[4.0], [0.0]], [-2.0, 0.0], [[-3.0, 4.0], [1.0, 1.0]]),
         "sigmoid, apart": ([[4.0], [-4.0]], [-2.0, -2.0], [[3.0, -1.0], [3.0, 1.0]]),
-        "sigmoid, nested": ([[5.0], [3.0]], [-3.0, 3.0], [[-2.0, 1.0], [2.0, 0.0]]),
+        "sigmoid, nested": ([[5.0], [3.0]], [-3.0, 3.0], [[-2.0, 1.0], [3.0, 0.0]]),
     }[name]
-    truth = MixingMeasure(model, None, b, c, eta)
-    if model.gate == "softmax":
-        return truth
-    grid = torch.linspace(-RANGE, RANGE, 100_001, dtype=torch.float64)[:, None]
-    eta = truth.eta.clone()
-    eta[1, 1] -= truth.predict(grid).mean() / truth.gates(grid)[:, 1].mean()
     return MixingMeasure(model, None, b, c, eta)
 
 
@@ -94,29 +91,31 @@ def _coefficients(names: tuple[str, ...], truth: MixingMeasure) -> Values:
         for k, row in enumerate(rows)
         for name, value in zip(("const", "x0"), row, strict=True)
     }
+    every["intercept"] = 0.0
     return np.array([every[name] for name in names])
 
 
-def one_table(name: str, rows: int, noise: float, seed: int) -> Table:
+def one_table(name: str, fit_intercept: bool, rows: int, noise: float, seed: int) -> Table:
     """Return what the intervals of one table are worth."""
     torch.set_num_threads(1)
     truth = truth_of(name)
     X, y = draw_sample(
         truth, rows, noise**2, seed, lambda rng, n: rng.uniform(-RANGE, RANGE, (n, 1))
     )
-    model = MoERegressor(2, gate=truth.architecture.gate, score="linear", random_state=seed).fit(
-        X.numpy(), y.numpy()
-    )
+    model = MoERegressor(
+        2, gate=truth.architecture.gate, fit_intercept=fit_intercept, random_state=seed
+    ).fit(X.numpy(), y.numpy())
     found = model.confidence_intervals(X.numpy(), y.numpy(), method="sandwich")
-    rest = y - model.intercept_
+    free = fit_intercept and truth.architecture.gate == "sigmoid"
+    rest = y if free else y - model.intercept_
     ends = [
-        fit_least_squares(X, rest, truth.architecture, 2, start=start).objective
+        fit_least_squares(X, rest, truth.architecture, 2, start=start, intercept=free).objective
         for start in (model.measure_, truth)
     ]
     share = nan
     if found.method == "sandwich":
         share = float(found.covers(nearest(found.names, found.estimate, truth)).mean())
-    return Table(name, rows, noise, seed, share, found.reason, ends[0] / ends[1])
+    return Table(name, fit_intercept, rows, noise, seed, share, found.reason, ends[0] / ends[1])
 
 
 def summary(tables: list[Table]) -> str:
@@ -129,8 +128,9 @@ def summary(tables: list[Table]) -> str:
         error = 1.96 * given.std(ddof=1) / len(given) ** 0.5
         coverage = f"coverage {given.mean():.1%} +- {error:.1%}"
     astray = sum(table.excess > ASTRAY for table in tables)
+    kind = "" if first.fit_intercept else "no intercept"
     return (
-        f"{first.truth:<16} {first.rows:>5} rows, noise {first.noise}: withheld "
+        f"{first.truth:<16} {kind:<13}{first.rows:>5} rows, noise {first.noise}: withheld "
         f"{len(tables) - len(given)} of {len(tables)}, {coverage}, "
         f"led astray {astray} of {len(tables)}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from typing import Any
@@ -67,6 +68,7 @@ def quick(**parameters: Any) -> MoERegressor:
 
 X, Y = energy()
 TWO = np.column_stack([Y, 3.0 * Y[::-1] + X[:, 0]])
+ZERO = torch.zeros((), dtype=torch.float64)
 
 
 # Known answers
@@ -167,7 +169,7 @@ def test_experts_of_one_sign_fit_responses_of_both() -> None:
     y = Y - Y.mean()
     for expert in ("relu", "polynomial:2"):
         model = quick(expert=expert).fit(X, y)
-        assert model.intercept_ == y.min()
+        assert model.intercept_ < y.mean()
         assert model.score(X, y) > 0.9
 
 
@@ -430,16 +432,20 @@ def test_a_stream_keeps_its_columns() -> None:
     assert caught[0].filename == __file__
 
 
-def test_a_memory_is_the_sum_of_squares_of_linearised_residuals() -> None:
+@pytest.mark.parametrize("intercept", [False, True])
+def test_a_memory_is_the_sum_of_squares_of_linearised_residuals(intercept: bool) -> None:
     architecture = Architecture("sigmoid", "linear", "tanh", 1)
     truth, inputs, y = stream(architecture, 2, seed=1)
     parts = [
-        Sample(torch.from_numpy(inputs[r]), torch.from_numpy(y[r]))
+        Sample(torch.from_numpy(inputs[r]), torch.from_numpy(y[r]), intercept=intercept)
         for r in (slice(9), slice(9, 30))
     ]
     at = [truth, MixingMeasure.from_coordinates(architecture, truth.coordinates + 0.1)]
-    memory = Memory.of(parts[0], at[0]) + Memory.of(parts[1], at[1])
-    theta = truth.coordinates.flatten() - 0.2
+    constants = [torch.tensor(value * intercept, dtype=torch.float64) for value in (0.7, -0.3)]
+    memory = Memory.of(parts[0], at[0], constants[0]) + Memory.of(parts[1], at[1], constants[1])
+    p = truth.coordinates.numel()
+    assert torch.equal(memory.coordinates, at[1].coordinates.flatten())
+    parameters = torch.cat([truth.coordinates.flatten() - 0.2, torch.tensor([0.4])[:intercept]])
 
     def predict(inputs: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         b, c, eta = values[:, 1:2], values[:, 0], values[:, 2:]
@@ -451,32 +457,42 @@ def test_a_memory_is_the_sum_of_squares_of_linearised_residuals() -> None:
         for sample, measure in zip(parts, at, strict=True):
             centre = measure.coordinates
             jacobian = torch.autograd.functional.jacobian(partial(predict, sample.X), centre)
-            change = jacobian.flatten(1) @ (flat - centre.flatten())
-            residual = predict(sample.X, centre) - sample.y + change
+            change = jacobian.flatten(1) @ (flat[:p] - centre.flatten())
+            residual = predict(sample.X, centre) - sample.y + change + flat[p:].sum()
             total += float(residual.square().sum())
         return total
 
-    value, slope = memory.at(theta)
-    assert value == pytest.approx(squares(theta), rel=1e-10)
-    assert memory.moved(theta).value == pytest.approx(value, rel=1e-12)
-    assert memory.faded(0.5).at(theta)[0] == pytest.approx(value / 2, rel=1e-12)
+    value, slope = memory.at(parameters)
+    assert value == pytest.approx(squares(parameters), rel=1e-10)
+    assert memory.moved(parameters).value == pytest.approx(value, rel=1e-12)
+    assert memory.faded(0.5).at(parameters)[0] == pytest.approx(value / 2, rel=1e-12)
     assert memory.weight == 30
-    step = torch.full_like(theta, 1e-6)
-    change = squares(theta + step) - squares(theta - step)
+    step = torch.full_like(parameters, 1e-6)
+    change = squares(parameters + step) - squares(parameters - step)
     assert change == pytest.approx(2.0 * float(slope @ step), rel=1e-6)
+    # Responses less the intercept have the same sum of squares at what is left of it.
+    constant = memory.centre[p:]
+    rest = torch.cat([parameters[:p], parameters[p:] - constant])
+    assert memory.without_intercept().at(rest)[0] == pytest.approx(value, rel=1e-12)
 
 
-def test_the_problem_of_a_batch_has_the_gradient_and_curvature_of_its_objective() -> None:
+@pytest.mark.parametrize("intercept", [False, True])
+def test_the_problem_of_a_batch_has_the_gradient_and_curvature_of_its_objective(
+    intercept: bool,
+) -> None:
     architecture = Architecture("softmax", "linear", "linear", 1)
     truth, inputs, y = stream(architecture, 2, seed=2)
-    old, new = (
-        Sample(torch.from_numpy(inputs[r]), torch.from_numpy(y[r]))
-        for r in (slice(10), slice(10, 40))
+    first = slice(40)
+    everything = Sample(
+        torch.from_numpy(inputs[first]), torch.from_numpy(y[first]), intercept=intercept
     )
-    problem = Remembered(new, architecture, 2, Memory.of(old, truth), ridge=2.0)
+    old, new = (everything.rows(torch.arange(40)[r]) for r in (slice(10), slice(10, 40)))
+    constant = torch.tensor(0.3 * intercept, dtype=torch.float64)
+    problem = Remembered(new, architecture, 2, Memory.of(old, truth, constant), ridge=2.0)
     theta = truth.coordinates
     value, gradient = problem.gradient(theta)
-    everything = Sample(torch.cat([old.X, new.X]), torch.cat([old.y, new.y]))
+    best = everything.best_intercept(truth).flatten()[: everything.n_intercepts]
+    torch.testing.assert_close(problem.intercept(theta), best)
     # At the centre of the memory it is the problem of all rows.
     whole = everything.problem(architecture, 2, ridge=2.0 / 40)
     assert value == problem.objective(theta)
@@ -488,12 +504,13 @@ def test_the_problem_of_a_batch_has_the_gradient_and_curvature_of_its_objective(
     assert change == pytest.approx(2.0 * float(gradient @ step.flatten()), rel=1e-6)
 
 
-def test_a_batch_of_many_columns_keeps_the_arrow() -> None:
+@pytest.mark.parametrize("intercept", [False, True])
+def test_a_batch_of_many_columns_keeps_the_arrow(intercept: bool) -> None:
     architecture = Architecture("softmax", "full", "linear", 2, n_outputs=40)
     truth, start = (draw_truth(architecture, 3, seed=seed) for seed in (2, 3))
-    sample = Sample(*draw_sample(truth, 60, noise_variance=0.05, seed=2))
+    sample = Sample(*draw_sample(truth, 60, noise_variance=0.05, seed=2), intercept=intercept)
     old, new = (sample.rows(torch.arange(60)[r]) for r in (slice(20), slice(20, 60)))
-    problem = Remembered(new, architecture, 3, Memory.of(old, start), ridge=6.0)
+    problem = Remembered(new, architecture, 3, Memory.of(old, start, ZERO), ridge=6.0)
     matrix = problem.curvature(start.coordinates)
     assert isinstance(matrix, Arrow)
     whole = sample.problem(architecture, 3, ridge=0.1).curvature(start.coordinates)
@@ -508,7 +525,8 @@ def test_steps_of_a_large_batch_are_curved() -> None:
     step = torch.ones(truth.coordinates.numel(), dtype=torch.float64)
     bends = []
     for rows in (slice(19_990), slice(10)):
-        new, memory = sample.rows(torch.arange(len(sample))[rows]), Memory.of(sample, truth)
+        new = sample.rows(torch.arange(len(sample))[rows])
+        memory = Memory.of(sample, truth, ZERO)
         problem = Remembered(new, architecture, 2, memory, ridge=2.0)
         bends.append(problem.bend(truth.coordinates, step))
     alone = sample.rows(torch.arange(19_990)).problem(architecture, 2).bend(truth.coordinates, step)
@@ -516,6 +534,12 @@ def test_steps_of_a_large_batch_are_curved() -> None:
     assert bends[0] is not None
     torch.testing.assert_close(bends[0], alone * (19_990 / (19_990 + len(sample))))
     assert bends[1] is None
+    free = replace(sample, intercept=True)
+    forgotten = Memory.of(free, truth, ZERO).faded(1e-12)
+    expected = free.problem(architecture, 2).bend(truth.coordinates, step)
+    assert expected is not None
+    found = Remembered(free, architecture, 2, forgotten, ridge=0.0).bend(truth.coordinates, step)
+    torch.testing.assert_close(found, expected)
 
 
 # Tables as they come

@@ -13,11 +13,10 @@ from sklearn.exceptions import NotFittedError
 
 from sigmoe._base.errors import InputError
 from sigmoe.estimation import fit_least_squares, parameter_covariance
-from sigmoe.estimation.inference._sandwich import Evidence, gather
 from sigmoe.estimation.regressor._estimator import MoERegressor
-from sigmoe.estimation.regressor._intervals import Counted, _of_the_intercept
 from sigmoe.estimation.regressor._rivals import Optima
 from sigmoe.moe import MixingMeasure
+from sigmoe.moe._forward import forward
 
 
 def bend(n: int = 200, noise: float = 0.1, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
@@ -111,15 +110,14 @@ def test_the_penalty_does_not_choose_the_optimum_of_the_intervals() -> None:
     x = np.random.default_rng(0).uniform(-2, 2, 600)
     first, second = (1 / (1 + np.exp(-score)) for score in (5 * x - 3, 3 * x + 3))
     y = first * (1 - 2 * x) + second * 2 * x
-    y += np.random.default_rng(1).normal(0, 0.1, 600) - y.mean()
-    model = quick(gate="sigmoid", n_starts=5, ridge=0.3).fit(x[:, None], y)
+    y += np.random.default_rng(1).normal(0, 0.1, 600)
+    settings = {"gate": "sigmoid", "n_starts": 5, "ridge": 0.3, "fit_intercept": False}
+    model = quick(**settings).fit(x[:, None], y)
     found = model.confidence_intervals(x[:, None], y, method="sandwich")
     truth = MixingMeasure(model.architecture_, None, [[5.0], [3.0]], [-3.0, 3.0], [[-2, 1], [2, 0]])
-    best = fit_least_squares(x[:, None], y - y.mean(), model.architecture_, 2, start=truth)
+    best = fit_least_squares(x[:, None], y, model.architecture_, 2, start=truth)
     # The penalty leads to another optimum, from which least squares does not come back.
-    there = fit_least_squares(
-        x[:, None], y - y.mean(), model.architecture_, 2, start=model.measure_
-    )
+    there = fit_least_squares(x[:, None], y, model.architecture_, 2, start=model.measure_)
     assert there.objective > 1.02 * best.objective
     assert (found.names[1], found.names[5]) == ("gate 0: x0", "gate 1: x0")
     np.testing.assert_allclose(
@@ -143,27 +141,50 @@ def test_a_weight_of_k_is_k_rows_and_rows_of_any_order() -> None:
 
 
 @pytest.mark.parametrize("columns", [1, 2])
-def test_an_intercept_that_no_expert_takes_up_adds_its_own_error(columns: int) -> None:
-    y = Y if columns == 1 else np.column_stack([Y, X["slope"] + Y[::-1]])
-    model = quick(gate="sigmoid", expert="tanh", n_starts=1, tolerance=1e-3).fit(X, y)
-    sample = model._problem(X, y, np.arange(len(X)) % 4 + 1.0).sample
-    found = gather(model._measure(), sample)
-    evidence = Counted(**{name: getattr(found, name) for name in Evidence.__dataclass_fields__})
-    theta = evidence.measure.coordinates
+@pytest.mark.parametrize("expert", ["tanh", "linear"])
+def test_a_fitted_intercept_is_one_of_the_parameters(columns: int, expert: str) -> None:
+    """The covariance is that of all parameters at once, by autograd and the book."""
+    rng = np.random.default_rng(0)
+    inputs = rng.uniform(-2, 2, (2000, 1))
+    gates = 1 / (1 + np.exp(np.column_stack([2 - 4 * inputs, 2 + 4 * inputs])))
+    parts = np.column_stack([3 * inputs - 1, 3 * inputs + 1])
+    experts = 0.5 * np.tanh(parts) if expert == "tanh" else parts
+    both = np.column_stack([(gates * experts).sum(1) + 3, (gates * experts[:, ::-1]).sum(1)])
+    both += rng.normal(0, 0.01, both.shape)
+    y = both[:, 0] if columns == 1 else both
+    model = quick(gate="sigmoid", expert=expert, n_starts=5).fit(inputs, y)
+    weight = np.arange(2000) % 4 + 1.0
+    estimate = model._estimate(inputs, y, weight)
+    found, sample = estimate.judgement.covariance, estimate.problem.sample
+    assert found is not None
+    architecture, p = model.architecture_, model.coordinates_.size
+    X, counts = sample.X.T.contiguous(), sample.weight
+    assert counts is not None
 
-    def predict(values: torch.Tensor) -> torch.Tensor:
-        moved = MixingMeasure.from_coordinates(model.architecture_, values.view_as(theta))
-        return moved.predict(sample.X).reshape(len(sample), -1)
+    def residuals(values: torch.Tensor) -> torch.Tensor:
+        measure = values[:p].view(2, -1)
+        return (forward(architecture, measure, X).prediction + values[p:, None]).T - sample.y.view(
+            len(sample), -1
+        )
 
-    step = 1e-6 * torch.eye(theta.numel(), dtype=torch.float64)
-    flat = theta.flatten()
-    J = torch.stack([(predict(flat + s) - predict(flat - s)) / 2e-6 for s in step], -1)
-    weight, centred = evidence.weight, sample.y.reshape(len(sample), -1)
-    score = torch.einsum("nmp,nm->np", J, evidence.residual)
-    shift = torch.einsum("nmp,n->mp", J, weight) / weight.sum()
-    both = score + centred @ shift
-    expected = both.T @ (weight[:, None] * both) - score.T @ (weight[:, None] * score)
-    torch.testing.assert_close(_of_the_intercept(evidence), expected, rtol=1e-5, atol=1e-4)
+    def total(values: torch.Tensor) -> torch.Tensor:
+        return 0.5 * (counts @ residuals(values).square().sum(1))
+
+    at = estimate.judgement.parameters
+    J = torch.autograd.functional.jacobian(residuals, at)
+    scores = torch.einsum("nmp,nm->np", J, residuals(at))
+    inverse = torch.autograd.functional.hessian(total, at).inverse()
+    expected = inverse @ (scores.T @ (counts[:, None] * scores)) @ inverse
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        counts @ residuals(at), torch.zeros(columns).double(), atol=1e-9, rtol=0
+    )
+    intervals = estimate.intervals(0.95, "sandwich", 2, 0)
+    names = ("intercept",) if columns == 1 else ("intercept, y0", "intercept, y1")
+    assert intervals.names[-columns:] == names
+    error = expected.diagonal()[p:].sqrt().numpy() * model.response_scale_
+    np.testing.assert_allclose(intervals.standard_error[-columns:], error, rtol=1e-6)
+    assert intervals.degrees_of_freedom == counts.sum() * columns - p - columns
 
 
 def test_constant_columns_have_no_coefficients() -> None:
@@ -196,7 +217,10 @@ def test_names_and_numbers_of_every_model(parameters: dict[str, Any]) -> None:
     model = quick(**settings, **parameters).fit(X, two)
     found = model.confidence_intervals(X, two, method="bootstrap", n_bootstrap=2)
     a = model.architecture_
-    assert len(set(found.names)) == len(found.names) == a.n_parameters(2) - a.n_invisible
+    # None of them takes up the intercepts but the first.
+    intercepts = 0 if parameters == {"score": "full"} else 2
+    visible = a.n_parameters(2) - a.n_invisible
+    assert len(set(found.names)) == len(found.names) == visible + intercepts
     assert "expert 0, y1: load" in found.names
     assert ("gate 0: slope*load" in found.names) == ("score" in parameters)
     assert ("expert 1, y0: scale" in found.names) == (a.expert == "scaled-gelu")
@@ -325,7 +349,7 @@ def test_the_bootstrap_agrees_with_the_sandwich_where_both_hold(gate: str) -> No
         x = rng.uniform(-2, 2, 300)
         inputs, sides = x[:, None], [(3 * s * x - 1) / (1 + np.exp(2 - 4 * s * x)) for s in (1, -1)]
         y = sides[0] - sides[1] + rng.normal(0, 0.1, 300)
-    model = quick(gate=gate).fit(inputs, y)
+    model = quick(gate=gate, fit_intercept=gate == "softmax").fit(inputs, y)
     one = model.confidence_intervals(inputs, y, method="sandwich")
     assert one.reason == ""
     other = model.confidence_intervals(inputs, y, method="bootstrap", n_bootstrap=100)
@@ -385,9 +409,15 @@ def test_the_summary_names_what_a_reader_should_change() -> None:
     single = quick("auto", gate="sigmoid", max_experts=2).fit(X, line)
     remarks = single.summary(X, line).remarks
     assert "gate='softmax' fits one expert without a gate, with its standard errors." in remarks
-    assert any("its own error is allowed for" in text for text in remarks)
-    relu = quick(1, expert="relu").fit(X, line)
-    assert any(text.endswith("taken as known.") for text in relu.summary(X, line).remarks)
+    assert not any("intercept" in text for text in remarks)
+    bare = quick(gate="sigmoid", fit_intercept=False).fit(X, line)
+    remarks = bare.summary(X, line).remarks
+    assert "Predictions are the gated sum alone, without an intercept." in remarks
+    free = quick(3, gate="sigmoid", n_starts=1).fit(X, line)
+    (withheld, *_) = free.summary(X, line).remarks
+    assert withheld.endswith(
+        "fit_intercept=False asks less of the rows, if zero means something in them."
+    )
 
 
 def test_several_responses_have_a_noise_each() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -29,8 +31,11 @@ def table(seed: int = 0, n: int = 30, d: int = 3, m: int | None = None) -> Disti
     return DistinctRows(X, y, rng.integers(1, 4, size=n).astype(float))
 
 
+MODEL = Architecture("sigmoid", "linear", "linear", 3)
+
+
 def units(rows: DistinctRows, architecture: Architecture) -> Standardisation:
-    return Standardisation.of(rows, architecture.score, architecture.expert)
+    return Standardisation.of(rows, architecture, True)
 
 
 # Rows
@@ -71,7 +76,7 @@ def test_rows_of_one_key_are_not_confused(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("score", ["linear", "full"])
 def test_columns_have_weighted_mean_zero_and_deviation_one(score: str) -> None:
     rows = table(m=2)
-    found = Standardisation.of(rows, score, "linear")
+    found = Standardisation.of(rows, replace(MODEL, score=score), True)
     for z in (found.inputs(rows.X), found.responses(rows.y)):
         mean = np.average(z, axis=0, weights=rows.weight)
         np.testing.assert_allclose(mean, 0.0, atol=1e-13)
@@ -80,7 +85,7 @@ def test_columns_have_weighted_mean_zero_and_deviation_one(score: str) -> None:
 
 def test_a_partial_score_keeps_the_zero_of_its_inputs() -> None:
     rows = table()
-    found = Standardisation.of(rows, "partial", "linear")
+    found = Standardisation.of(rows, replace(MODEL, score="partial"), True)
     assert found.input_centre.tolist() == [0.0, 0.0, 0.0]
     square = np.average(found.inputs(rows.X) ** 2, axis=0, weights=rows.weight)
     np.testing.assert_allclose(square, 1.0)
@@ -91,7 +96,7 @@ def test_units_leave_no_trace(first: int, second: int) -> None:
     rows = table()
     factor = np.array([10.0**first, -(10.0**second), 1.0])
     other = DistinctRows(rows.X * factor, rows.y * 10.0**second, rows.weight)
-    one, two = (Standardisation.of(r, "linear", "linear") for r in (rows, other))
+    one, two = (Standardisation.of(r, MODEL, True) for r in (rows, other))
     np.testing.assert_allclose(
         two.inputs(other.X) * np.sign(factor), one.inputs(rows.X), rtol=1e-9, atol=1e-12
     )
@@ -105,7 +110,7 @@ def test_constant_columns_have_no_say(score: str, value: float) -> None:
     rows.X[:, 1] = value
     # What is left of a constant after rounding is not a feature.
     rows.X[3, 1] = np.nextafter(value, np.inf) if value else 0.0
-    found = Standardisation.of(rows, score, "linear")
+    found = Standardisation.of(rows, replace(MODEL, score=score), True)
     assert found.constant.tolist() == [False, True, False]
     assert found.inputs(rows.X + [0.0, 1e6, 0.0])[:, 1].tolist() == [0.0] * 30
     assert found.leaves_constant(rows.X).tolist() == [False, False, False]
@@ -117,28 +122,36 @@ def test_constant_columns_have_no_say(score: str, value: float) -> None:
 def test_a_constant_response_becomes_zero(m: int | None) -> None:
     rows = table(m=m)
     rows.y[:] = 0.1
-    found = Standardisation.of(rows, "linear", "linear")
+    found = Standardisation.of(rows, MODEL, True)
     assert found.response_scale.tolist() == ([1.0, 1.0] if m else 1.0)
     assert not found.responses(rows.y).any()
 
 
-def test_experts_of_one_sign_begin_at_the_end_of_the_responses() -> None:
-    rows = table()
-    mean = np.average(rows.y, weights=rows.weight)
-    expected = {
-        "linear": mean,
-        "tanh": mean,
-        "polynomial:3": mean,
-        "scaled-relu": mean,
-        "scaled-gelu": mean,
-        "relu": rows.y.min(),
-        "gelu": rows.y.min(),
-        "polynomial:2": rows.y.min(),
-    }
-    assert {kind.replace(":P", ":3") for kind in expert_names()} <= set(expected)
-    for expert, base in expected.items():
-        found = Standardisation.of(rows, "linear", expert)
-        assert float(found.response_centre) == pytest.approx(base, rel=1e-14)
+@pytest.mark.parametrize("m", [None, 2])
+def test_without_an_intercept_zero_stays_where_it_is(m: int | None) -> None:
+    rows = table(m=m)
+    found = Standardisation.of(rows, MODEL, False)
+    assert not np.any(found.response_centre)
+    square = np.average(found.responses(rows.y) ** 2, axis=0, weights=rows.weight)
+    np.testing.assert_allclose(square, 1.0)
+    for value, scale in ((-5.0, 5.0), (0.0, 1.0)):
+        rows.y[:] = value
+        found = Standardisation.of(rows, MODEL, False)
+        assert not np.any(found.response_centre)
+        assert found.response_scale.tolist() == ([scale, scale] if m else scale)
+    # What tanh cannot take up would be no gated sum.
+    for expert, one in (("tanh", True), ("gelu", True), ("relu", False), ("scaled-gelu", False)):
+        found = Standardisation.of(table(m=m), replace(MODEL, expert=expert), False)
+        assert np.all(found.response_scale == 1.0) == one
+
+
+def test_a_fitted_intercept_is_the_centre_of_its_units() -> None:
+    rows = table(m=2)
+    found = Standardisation.of(rows, MODEL, True)
+    moved = found.with_intercept(torch.tensor([0.5, -2.0], dtype=torch.float64))
+    np.testing.assert_allclose(
+        moved.responses(rows.y), found.responses(rows.y) - [0.5, -2.0], rtol=1e-12, atol=1e-12
+    )
 
 
 # Measures

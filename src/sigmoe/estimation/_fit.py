@@ -55,6 +55,7 @@ def fit_least_squares(
     callback: Callback | None = None,
     sample_weight: ArrayLike | None = None,
     ridge: float = 0.0,
+    intercept: bool = False,
 ) -> FitResult:
     """Fit a mixture of experts by least squares, eqs. (6), (49).
 
@@ -100,6 +101,10 @@ def fit_least_squares(
         What is minimised is the mean squared residual plus ``ridge`` times the sum of squared
         canonical coordinates (``MixingMeasure.coordinates``); 0 for plain least squares. It makes
         sense for data of size 1.
+    intercept : bool
+        Whether to fit an intercept for each column beside the mixture, free of bounds and penalty.
+        Softmax gates with linear experts need none: their weights sum to 1, so that the experts'
+        constants take it up.
 
     Returns
     -------
@@ -134,14 +139,14 @@ def fit_least_squares(
     checked("n_experts", n_experts)
     checked("n_starts", n_starts)
     checked("ridge", ridge)
-    sample = _sample(X, y, architecture, device, sample_weight)
+    sample = replace(_sample(X, y, architecture, device, sample_weight), intercept=intercept)
     box = resolve_bounds(bounds, sample)
     _warn_if_too_few(sample, architecture, n_experts)
     if isinstance(start, MixingMeasure):
         _check_start(start, architecture, n_experts)
         require_inside(start, box)
         outcome = solve(sample, start, box, settings, callback, ridge)
-        return _result(outcome, start, outcome.history[0], box, began, ridge)
+        return _result(outcome, start, outcome.history[0], box, began, ridge, sample)
     if start != "random":
         raise invalid(
             "start", "a MixingMeasure or 'random'", start, "Pass a measure to begin from it."
@@ -153,7 +158,7 @@ def fit_least_squares(
     problem = sample.problem(architecture, n_experts, ridge)
     first_objective = problem.objective(first.coordinates.to(sample.device))
     ended.objectives[ended.winner] = outcome.objective
-    result = _result(outcome, first, first_objective, box, began, ridge)
+    result = _result(outcome, first, first_objective, box, began, ridge, sample)
     return replace(result, start_objectives=tuple(ended.objectives), n_agreed=ended.agreed)
 
 
@@ -164,12 +169,14 @@ def _result(
     bounds: Bounds,
     began: float,
     ridge: float,
+    sample: Sample,
 ) -> FitResult:
     theta = outcome.theta.cpu()
+    measure = MixingMeasure.from_coordinates(start.architecture, theta)
     lower, upper = coordinate_limits(bounds, start.architecture, start.n_experts)
     active = describe_active(start.architecture, theta, lower, upper)
     return FitResult(
-        measure=MixingMeasure.from_coordinates(start.architecture, theta),
+        measure=measure,
         objective=outcome.objective - ridge * float(theta.square().sum()),
         status=outcome.status,
         message=message_for(outcome.status, active),
@@ -180,6 +187,7 @@ def _result(
         start=start,
         start_objective=start_objective,
         seconds=time.perf_counter() - began,
+        intercept=sample.best_intercept(measure).cpu(),
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
 
 from sigmoe.moe import MixingMeasure
 
@@ -65,6 +68,8 @@ class FitResult:
         For random starts: how many of those that were run to convergence ended within 1 % of the
         best fit that was found, which need not have come from any of them. The more agree, the
         less likely is a better optimum elsewhere. 0 for a given start.
+    intercept : Tensor of shape () or (m,)
+        What is added to the measure's prediction; 0 if none was fitted.
     """
 
     measure: MixingMeasure
@@ -80,6 +85,10 @@ class FitResult:
     seconds: float
     start_objectives: tuple[float, ...] = ()
     n_agreed: int = 0
+    # The measure and the sample decide it, and tensors have no truth value to compare by.
+    intercept: Tensor = field(
+        default_factory=lambda: torch.zeros((), dtype=torch.float64), compare=False
+    )
 
     @property
     def converged(self) -> bool:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from sigmoe._base.arrays import ArrayLike, as_inputs, as_responses, as_weights
+from sigmoe.estimation.engine._intercept import FreeIntercept
 from sigmoe.estimation.engine._least_squares import LeastSquares
 from sigmoe.estimation.engine._levenberg_marquardt import Problem
 from sigmoe.estimation.engine._penalty import Ridge
 from sigmoe.estimation.engine._rows import Rows, total_square, total_weight
-from sigmoe.moe import Architecture
+from sigmoe.moe import Architecture, MixingMeasure
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,14 @@ class Sample:
     y : Tensor of shape (n,) or (n, m)
     weight : Tensor of shape (n,), or None
         Positive; None if all rows count alike.
+    intercept : bool
+        Whether an intercept is fitted beside a mixture: whatever constant suits it best.
     """
 
     X: Tensor
     y: Tensor
     weight: Tensor | None = None
+    intercept: bool = False
 
     @classmethod
     def checked(
@@ -57,6 +61,11 @@ class Sample:
         return self.X.device
 
     @property
+    def n_intercepts(self) -> int:
+        """Return how many intercepts are fitted beside a mixture: one for each column, or none."""
+        return self.y[:1].numel() if self.intercept else 0
+
+    @property
     def reach(self) -> float:
         """Return the largest absolute input."""
         return float(self.X.abs().max())
@@ -81,15 +90,23 @@ class Sample:
     def rows(self, index: Tensor) -> Sample:
         """Return some rows, by position or by a mask."""
         weight = None if self.weight is None else self.weight[index]
-        return Sample(self.X[index], self.y[index], weight)
+        return replace(self, X=self.X[index], y=self.y[index], weight=weight)
 
     def to(self, device: torch.device | str) -> Sample:
         """Return the sample on another device."""
         weight = None if self.weight is None else self.weight.to(device)
-        return Sample(self.X.to(device), self.y.to(device), weight)
+        return replace(self, X=self.X.to(device), y=self.y.to(device), weight=weight)
+
+    def best_intercept(self, measure: MixingMeasure) -> Tensor:
+        """Return the constant, () or (m,), that suits a measure best; 0 if none is fitted."""
+        if not self.intercept:
+            return self.y.new_zeros(self.y.shape[1:])
+        missing = (self.y - measure.to(self.device).predict(self.X)).reshape(len(self), -1)
+        return self.mean(missing).view(self.y.shape[1:])
 
     def problem(self, architecture: Architecture, n_experts: int, ridge: float = 0.0) -> Problem:
         """Return the least squares problem of this sample, with a ridge penalty if asked."""
         rows = Rows.of(self.X, self.y, self.weight)
         bare = LeastSquares(rows, architecture, n_experts)
-        return Ridge(bare, ridge) if ridge else bare
+        problem = FreeIntercept(bare) if self.intercept else bare
+        return Ridge(problem, ridge) if ridge else problem

@@ -136,7 +136,7 @@ class SummedProblem:
         part = self._chosen_part()
         if part is None:
             return None
-        return part.mean_bend(theta.to(part.device), step.to(part.device)).cpu()
+        return part.mean_bend(theta.to(part.device), step.to(part.device))[0].cpu()
 
     def _chosen_part(self) -> LeastSquares | None:
         """Return the problem of the rows that shape the steps, which stay in memory."""

@@ -197,6 +197,24 @@ def plus_multiple(matrix: Curvature, value: float) -> Curvature:
     return dense
 
 
+def minus_squares(matrix: Curvature, vectors: Tensor) -> Curvature:
+    """Return the matrix minus v v' for each vector v of (m, p), one for each column.
+
+    Like the derivative of a column's prediction, a vector is zero at the experts of the others.
+    """
+    if isinstance(matrix, Tensor):
+        return matrix - vectors.T @ vectors
+    parts = [matrix.shape.split(vector) for vector in vectors]
+    gate = torch.stack([part[0] for part in parts])
+    expert = torch.stack([part[1][k] for k, part in enumerate(parts)])
+    return Arrow(
+        matrix.shape,
+        matrix.gate - gate.T @ gate,
+        matrix.coupling - expert.unsqueeze(2) * gate.unsqueeze(1),
+        matrix.expert - expert.unsqueeze(2) * expert.unsqueeze(1),
+    )
+
+
 class DampedArrow:
     """The factored system (H + damping * scale) s = r on the free coordinates, H an arrow.
 

@@ -52,9 +52,10 @@ class Passes(Protocol):
         chunks: Iterable[Rows],
         coefficients: Coefficients,
         square: Tensor,
-        adjoint: Adjoint | None,
+        adjoint: Adjoint | None = None,
+        total: Tensor | None = None,
     ) -> None:
-        """Add the squared residuals (shape ()) and, if asked, J' residual."""
+        """Add the squared residuals (), and if asked J' residual and the residuals (m,)."""
 
     def add_moments(
         self, chunks: Iterable[Rows], coefficients: Coefficients, moments: Tensor
@@ -97,14 +98,26 @@ class LeastSquares:
         """Return where parameters, gradients and matrices lie."""
         return self.rows.device
 
-    def objective(self, theta: Tensor) -> float:
-        """Return the mean squared residual, summed over columns; the cheapest pass."""
-        return self._mean_square(theta, None)
+    def objective(self, theta: Tensor, intercept: Tensor | None = None) -> float:
+        """Return the mean squared residual, summed over columns; the cheapest pass.
 
-    def gradient(self, theta: Tensor) -> tuple[float, Tensor]:
+        To the prediction an intercept of shape (m,) is added, if there is one.
+        """
+        return self._mean_square(theta, None, intercept)
+
+    def mean_residual(self, theta: Tensor) -> Tensor:
+        """Return the mean of prediction minus response, shape (m,); as cheap."""
+        total = theta.new_zeros(self.layout.architecture.n_columns)
+        coefficients, square = self.layout.coefficients(theta), theta.new_zeros(())
+        self.passes.add_gradient(
+            self.rows.chunks(self.light_chunk), coefficients, square, total=total
+        )
+        return total / self.total_weight
+
+    def gradient(self, theta: Tensor, intercept: Tensor | None = None) -> tuple[float, Tensor]:
         """Return the objective and its gradient of shape (p,), without J'J."""
         adjoint = Adjoint(self.layout, theta)
-        objective = self._mean_square(theta, adjoint)
+        objective = self._mean_square(theta, adjoint, intercept)
         gradient = adjoint.collect(self.layout.score_rows, self.layout.ridge_rows)
         return objective, gradient * (2.0 / self.total_weight)
 
@@ -130,7 +143,7 @@ class LeastSquares:
         of the whole sample. From r residuals a parameter its eigenvalues are right to within a
         factor of about (1 + r^(-1/2))^2, which costs a few more of the cheap passes.
         """
-        return self.layout.curvature(self._chosen_part().moments(theta))
+        return self.layout.curvature(self.chosen_part().moments(theta))
 
     def bend(self, theta: Tensor, step: Tensor) -> Tensor | None:
         """Return J' f'' / n, shape (p,), f'' the second derivative of the prediction along a step.
@@ -139,23 +152,29 @@ class LeastSquares:
         are all of it: there it would cost as much as the cheap steps that an iteration takes
         anyway, and bring no more than they do.
         """
-        part = self._chosen_part()
-        return None if part is self else part.mean_bend(theta, step)
+        part = self.chosen_part()
+        return None if part is self else part.mean_bend(theta, step)[0]
 
-    def mean_bend(self, theta: Tensor, step: Tensor) -> Tensor:
-        """Return J' f'' / n of all rows, see ``bend``."""
+    def mean_bend(self, theta: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """Return J' f'' / n of all rows, see ``bend``, and the mean of f'', shape (m,)."""
+        total = theta.new_zeros(self.layout.architecture.n_columns)
         adjoint, chunks = Adjoint(self.layout, theta), self.rows.chunks(self.light_chunk)
         coefficients = self.layout.coefficients(theta)
         speed = self.layout.coefficients(step.view(theta.shape))
-        self._torch.add_bend(chunks, coefficients, speed, adjoint)
-        return adjoint.collect(self.layout.score_rows, self.layout.ridge_rows) / self.total_weight
+        self._torch.add_bend(chunks, coefficients, speed, adjoint, total)
+        bend = adjoint.collect(self.layout.score_rows, self.layout.ridge_rows)
+        return bend / self.total_weight, total / self.total_weight
 
-    def _mean_square(self, theta: Tensor, adjoint: Adjoint | None) -> float:
+    def _mean_square(
+        self, theta: Tensor, adjoint: Adjoint | None, intercept: Tensor | None
+    ) -> float:
         square, chunks = theta.new_zeros(()), self.rows.chunks(self.light_chunk)
+        if intercept is not None:
+            chunks = (rows.shifted(intercept) for rows in chunks)
         self.passes.add_gradient(chunks, self.layout.coefficients(theta), square, adjoint)
         return float(square) / self.total_weight
 
-    def _chosen_part(self) -> LeastSquares:
+    def chosen_part(self) -> LeastSquares:
         """Return the problem of the rows that shape the steps, which stay in memory."""
         if self._part is None:
             chosen = curvature_rows(len(self.rows), self.layout)

@@ -52,6 +52,7 @@ _ARRAYS = (
     "scale",
     "segments",
     "square",
+    "total",
     "grad_score",
     "grad_ridge",
     "grad_scale",
@@ -119,10 +120,11 @@ class NativePasses:
         chunks: Iterable[Rows],
         coefficients: Coefficients,
         square: Tensor,
-        adjoint: Adjoint | None,
+        adjoint: Adjoint | None = None,
+        total: Tensor | None = None,
     ) -> None:
-        """Add the squared residuals (shape ()) and, if asked, J' residual."""
-        sums = {"square": square}
+        """Add the squared residuals (), and if asked J' residual and the residuals (m,)."""
+        sums = {"square": square} if total is None else {"square": square, "total": total}
         if adjoint is not None:
             sums |= {"grad_score": adjoint.score, "grad_ridge": adjoint.ridge}
             sums["grad_scale"] = adjoint.scale

@@ -91,6 +91,10 @@ class Rows:
         weight = None if self.weight is None else self.weight[start:stop]
         return Rows(self.inputs[:, start:stop], self.responses[:, start:stop], weight)
 
+    def shifted(self, constant: Tensor) -> Rows:
+        """Return the rows with a constant (m,) taken off the responses; inputs are shared."""
+        return Rows(self.inputs, self.responses - constant.unsqueeze(1), self.weight)
+
     def part(self, positions: Tensor) -> Rows:
         """Return the rows at some positions."""
         there = positions.to(self.device)

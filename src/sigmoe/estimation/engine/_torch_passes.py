@@ -44,13 +44,16 @@ class TorchPasses:
         chunks: Iterable[Rows],
         coefficients: Coefficients,
         square: Tensor,
-        adjoint: Adjoint | None,
+        adjoint: Adjoint | None = None,
+        total: Tensor | None = None,
     ) -> None:
-        """Add the squared residuals (shape ()) and, if asked, J' residual."""
+        """Add the squared residuals (), and if asked J' residual and the residuals (m,)."""
         for rows in chunks:
             forward = self._forward(coefficients, rows)
             residual = _residual(forward, rows)
             square += residual.square().sum()
+            if total is not None:
+                total += _weighted(residual, rows).sum(1)
             if adjoint is not None:
                 factors = self._factors(coefficients, forward, rows)
                 adjoint.add(factors, forward.monomials, residual)
@@ -70,8 +73,9 @@ class TorchPasses:
         coefficients: Coefficients,
         speed: Coefficients,
         adjoint: Adjoint,
+        total: Tensor,
     ) -> None:
-        """Add J' f'', f'' the second derivative of the prediction along coefficients' speed."""
+        """Add J' f'' and f'' (m,), the second derivative of the prediction along a speed."""
         for rows in chunks:
             forward = self._forward(coefficients, rows)
             speeds = self._activations(speed, forward.monomials)
@@ -79,7 +83,9 @@ class TorchPasses:
                 self.layout, forward, *speeds, coefficients.scale, speed.scale
             )
             factors = self._factors(coefficients, forward, rows)
-            adjoint.add(factors, forward.monomials, _weighted(second, rows))
+            weighted = _weighted(second, rows)
+            total += _weighted(weighted, rows).sum(1)
+            adjoint.add(factors, forward.monomials, weighted)
 
     def _forward(
         self, coefficients: Coefficients, rows: Rows, degree: int | None = None

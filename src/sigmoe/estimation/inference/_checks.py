@@ -128,6 +128,11 @@ def _bend(evidence: Evidence, steps: Tensor) -> Tensor:
         ],
         dim=1,
     )
+    if evidence.slopes is not None:
+        # A constant is no change: the intercept takes it up.
+        share = (evidence.weight[rows] / evidence.weight[rows].sum()).view(-1, 1)
+        linear = linear - (share * linear).sum(1, keepdim=True)
+        change = change - (share * change).sum(2, keepdim=True)
     sides = torch.stack([linear, -linear])
     root = root.unsqueeze(1)
     size = torch.linalg.vector_norm(linear * root, dim=(1, 2))

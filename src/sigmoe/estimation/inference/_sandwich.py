@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sigmoe._base.registry import Registry
 from sigmoe.estimation._sample import Sample
+from sigmoe.estimation.engine._intercept import mean_slopes
 from sigmoe.estimation.engine._least_squares import LeastSquares
 from sigmoe.estimation.engine._rows import Rows
 from sigmoe.estimation.inference._coordinates import free_positions, pinned
@@ -41,6 +42,9 @@ class Evidence:
         The weighted J'J of the free coordinates.
     gradient : Tensor of shape (k,)
         The weighted J'(f - y).
+    slopes : Tensor of shape (m, k), or None
+        The mean of the Jacobian, if the sample asks for an intercept beside the measure. Residuals
+        and Jacobian are centred then, which is what the best intercept does to them.
     """
 
     measure: MixingMeasure
@@ -50,11 +54,12 @@ class Evidence:
     free: Tensor
     information: Tensor
     gradient: Tensor
+    slopes: Tensor | None = None
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Return the number of responses minus the number of free coordinates."""
-        return self.residual.numel() - len(self.free)
+        """Return the number of responses minus the number of free coordinates and intercepts."""
+        return self.residual.numel() - len(self.free) - self.sample.n_intercepts
 
     @property
     def noise_variance(self) -> float:
@@ -69,17 +74,24 @@ def gather(measure: MixingMeasure, sample: Sample) -> Evidence:
     free = free_positions(architecture, measure.n_experts)
     rows = Rows.of(sample.X, sample.y, sample.weight)
     problem = LeastSquares(rows, architecture, measure.n_experts)
-    equations = problem.normal_equations(estimate.coordinates)
+    theta = estimate.coordinates
+    matrix, slopes, intercept = problem.matrix(theta), None, None
+    if sample.intercept:
+        slopes, intercept = mean_slopes(problem, theta), -problem.mean_residual(theta)
+        matrix = matrix - slopes.T @ slopes
+    gradient = problem.gradient(theta, intercept)[1]
+    residual = (estimate.predict(sample.X) - sample.y).reshape(len(sample), -1)
     weight = torch.ones_like(sample.X[:, 0]) if sample.weight is None else sample.weight
     total = problem.total_weight
     return Evidence(
         measure=estimate,
         sample=sample,
         weight=weight,
-        residual=(estimate.predict(sample.X) - sample.y).reshape(len(sample), -1),
+        residual=residual if intercept is None else residual + intercept,
         free=free,
-        information=equations.matrix[free][:, free] * total,
-        gradient=equations.gradient[free] * (0.5 * total),
+        information=matrix[free][:, free] * total,
+        gradient=gradient[free] * (0.5 * total),
+        slopes=None if slopes is None else slopes[:, free],
     )
 
 

@@ -14,7 +14,7 @@ from sigmoe.estimation._result import FitResult
 from sigmoe.estimation.regressor._parameters import fits_into_memory
 from sigmoe.estimation.regressor._problem import Problem
 from sigmoe.estimation.regressor._weigh import follow, penalised, settle, with_starts_of
-from sigmoe.estimation.selection._criteria import comparison, free_parameters
+from sigmoe.estimation.selection._criteria import comparison
 from sigmoe.estimation.selection._merging import merge_atoms
 from sigmoe.estimation.selection._merging_path import MergeLevel, MergePath, chosen_path
 from sigmoe.estimation.selection._starts import grown_starts
@@ -89,7 +89,7 @@ def _sweep(problem: Problem) -> tuple[Problem, FitResult, Selection]:
     sizes, left_out = sizes_for(problem)
     fits: list[tuple[Problem, FitResult]] = []
     for size in sizes:
-        fits.append(_fitted(problem, size, fits[-1][1].measure if fits else None))
+        fits.append(_fitted(problem, size, fits[-1][1] if fits else None))
     objectives = [_objective(problem, fit) for _, fit in fits]
     selection = _selected(problem, sizes, objectives, left_out)
     return *fits[sizes.index(_chosen(selection))], selection
@@ -123,6 +123,7 @@ def merging_path(problem: Problem, measure: MixingMeasure) -> MergePath:
         criterion=criterion,
         bounds=problem.box,
         sample_weight=problem.sample.weight,
+        intercept=problem.sample.intercept,
     )
     levels = tuple(
         replace(
@@ -146,7 +147,7 @@ def sizes_for(problem: Problem) -> tuple[list[int], str]:
     responses = min(float(problem.sample.y.numel()), problem.n_rows * a.n_columns)
     sizes = [1]
     while sizes[-1] < most:
-        free = free_parameters(a, sizes[-1] + 1)
+        free = problem.n_parameters(sizes[-1] + 1)
         noun = f"{sizes[-1] + 1} experts"
         if _RESPONSES * free > responses:
             return sizes, (
@@ -158,13 +159,14 @@ def sizes_for(problem: Problem) -> tuple[list[int], str]:
     return sizes, ""
 
 
-def _fitted(problem: Problem, size: int, below: MixingMeasure | None) -> tuple[Problem, FitResult]:
+def _fitted(problem: Problem, size: int, below: FitResult | None) -> tuple[Problem, FitResult]:
     """Return the better of the fits from random starts and from ones grown from a smaller fit."""
     settled, random = settle(problem, size)
     if below is None:
         return settled, random
     seed = np.random.SeedSequence(problem.seed) if isinstance(problem.seed, int) else problem.seed
-    starts = grown_starts(below, problem.sample, problem.box, _GROWN, seed)
+    sample = replace(problem.sample, y=problem.sample.y - below.intercept)
+    starts = grown_starts(below.measure, sample, problem.box, _GROWN, seed)
     trials = [settled.fit(size, start, _TRIAL) for start in starts]
     best = min(trials, key=penalised)
     grown = settled.fit(size, best.measure)

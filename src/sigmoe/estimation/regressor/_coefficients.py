@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from sigmoe.estimation._bounds import coordinate_name
-from sigmoe.estimation._sample import Sample
 from sigmoe.estimation.inference._coordinates import free_positions
+from sigmoe.estimation.regressor._parameters import holds_intercept
 from sigmoe.estimation.regressor._problem import Problem
-from sigmoe.estimation.regressor._standardise import Standardisation, in_units, sign_of
+from sigmoe.estimation.regressor._standardise import Standardisation, in_units
 from sigmoe.moe import Architecture, MixingMeasure
 from sigmoe.moe._experts import get_expert
-from sigmoe.moe._gates import get_gate
 from sigmoe.moe._scores import SCORES
 
 _COORDINATE = re.compile(r"\b(?:A|b|c|eta)\[[0-9,]+\]")
@@ -24,32 +23,32 @@ _COORDINATE = re.compile(r"\b(?:A|b|c|eta)\[[0-9,]+\]")
 
 @dataclass(frozen=True)
 class Coefficients:
-    """What turns canonical coordinates in standardised units into coefficients of the table.
+    """What turns parameters in standardised units into coefficients of the table.
+
+    The parameters are the p canonical coordinates and a fitted intercept for each column, or none.
 
     Attributes
     ----------
     names : tuple of str
-        Of the coefficients: those of gates that mean something, and those of experts.
-    free : Tensor of shape (k,), int64
-        Their positions among the coordinates.
-    matrix : Tensor of shape (k, p)
-        Coefficients are matrix @ coordinates + shift: scores and experts are linear in theirs.
+        Of the coefficients: those of gates that mean something, those of experts, and intercepts.
+    matrix : Tensor of shape (k, parameters)
+        Coefficients are matrix @ parameters + shift: scores and experts are linear in theirs.
     shift : Tensor of shape (k,)
     coordinates : dict of str to str
         From the name of each coordinate, such as "b[0,1]", to that of its coefficient.
     """
 
     names: tuple[str, ...]
-    free: Tensor
     matrix: Tensor
     shift: Tensor
     coordinates: dict[str, str]
 
     @classmethod
     def of(
-        cls, architecture: Architecture, n_experts: int, units: Standardisation, features: list[str]
+        cls, problem: Problem, n_experts: int, units: Standardisation, features: list[str]
     ) -> Coefficients:
-        """Return the map for a model, with the names of its features."""
+        """Return the map for a model of so many experts, with the names of its features."""
+        architecture = problem.architecture
         free = free_positions(architecture, n_experts)
         count = architecture.n_parameters(n_experts)
         basis = torch.eye(count, dtype=torch.float64).view(count, n_experts, -1)
@@ -60,36 +59,31 @@ class Coefficients:
         matrix = torch.stack([column.coordinates.flatten() for column in columns], 1)
         every = _names(architecture, n_experts, features)
         shift = _shift(architecture, n_experts, units)
+        own = problem.sample.n_intercepts
+        scale, centre = (
+            torch.from_numpy(np.atleast_1d(part)[:own])
+            for part in (units.response_scale, units.response_centre)
+        )
+        columns_of = [f", y{k}" for k in range(own)] if architecture.n_outputs else [""] * own
         return cls(
-            names=tuple(every[k] for k in free.tolist()),
-            free=free,
-            matrix=matrix[free],
-            shift=shift[free],
+            names=(*(every[k] for k in free.tolist()), *(f"intercept{of}" for of in columns_of)),
+            matrix=torch.block_diag(matrix[free], torch.diag(scale)),
+            shift=torch.cat([shift[free], centre]),
             coordinates={coordinate_name(architecture, k)[0]: name for k, name in enumerate(every)},
         )
 
-    def values(self, theta: Tensor) -> Tensor:
-        """Return the coefficients (*batch, k) of pinned coordinates (*batch, p)."""
-        return theta @ self.matrix.T + self.shift
+    def values(self, parameters: Tensor) -> Tensor:
+        """Return the coefficients (*batch, k) of pinned parameters."""
+        return parameters @ self.matrix.T + self.shift
 
     def covariance(self, matrix: Tensor) -> Tensor:
-        """Return the covariance (k, k) of the coefficients from that of the coordinates (p, p)."""
+        """Return the covariance (k, k) of the coefficients from that of the parameters."""
         return self.matrix @ matrix @ self.matrix.T
 
     def rename(self, text: str) -> str:
         """Return a sentence about coordinates and atoms as one about coefficients and experts."""
         named = _COORDINATE.sub(lambda found: self.coordinates[found[0]], text)
         return named.replace("atom", "expert")
-
-
-def holds_intercept(architecture: Architecture) -> bool:
-    """Return whether the constants of the experts take up the intercept, as weights of sum 1 do."""
-    return get_gate(architecture.gate).invariant and architecture.expert == "linear"
-
-
-def intercept_counts(architecture: Architecture) -> bool:
-    """Return whether the fit depends on the mean of the responses, which is an estimate, too."""
-    return not holds_intercept(architecture) and sign_of(architecture.expert) == 0
 
 
 def _shift(architecture: Architecture, n_experts: int, units: Standardisation) -> Tensor:
@@ -134,7 +128,7 @@ def without_columns(
     rest = torch.arange(a.dim, a.n_expert_parameters)
     eta = measure.eta[..., torch.cat([kept, rest])]
     sample = problem.sample
-    fewer = Sample(sample.X[:, kept], sample.y, sample.weight)
+    fewer = replace(sample, X=sample.X[:, kept])
     return (
         replace(problem, sample=fewer, architecture=reduced),
         MixingMeasure(reduced, A, b, measure.c, eta),

@@ -65,12 +65,14 @@ class Estimate:
             problem, measure, units = without_columns(problem, measure, units)
         sample = problem.sample
         plain, judgement = _least_squares(problem, measure)
-        difference = plain.measure.predict(sample.X) - measure.predict(sample.X)
+        moved = plain.measure.predict(sample.X) - measure.predict(sample.X)
+        # A fit's own intercept is the centre of its units.
+        difference = moved + plain.intercept
         squares = sample.mean(difference.reshape(len(difference), -1).square())
         return cls(
             problem,
             judgement,
-            Coefficients.of(problem.architecture, measure.n_experts, units, features),
+            Coefficients.of(problem, measure.n_experts, units, features),
             plain.objective,
             float(squares.mean().sqrt()),
         )
@@ -97,7 +99,7 @@ class Estimate:
         refits, cut = resampled(self.problem, measure, n_bootstrap, seed)
         bounds = f"{cut} of {n_bootstrap} refits ended at a bound, which cuts off limits"
         reasons = [self.judgement.reason, bounds if cut else ""]
-        draws = self.coefficients.values(refits.coordinates.flatten(1)).numpy()
+        draws = self.coefficients.values(refits).numpy()
         tail = (1.0 - level) / 2.0
         low, high = (np.quantile(draws, share, axis=0) for share in (tail, 1.0 - tail))
         reason = "; ".join(text for text in reasons if text)
@@ -105,8 +107,7 @@ class Estimate:
 
     @property
     def _centre(self) -> Array:
-        theta = self.judgement.measure.coordinates.flatten()
-        values: Array = self.coefficients.values(theta).numpy()
+        values: Array = self.coefficients.values(self.judgement.parameters).numpy()
         return values
 
     def _made(

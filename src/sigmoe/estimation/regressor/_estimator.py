@@ -18,6 +18,7 @@ from sigmoe.estimation.regressor._parameters import (
     WEIGHED,
     ScoreParameter,
     check_parameters,
+    fits_intercept,
     model_of,
 )
 from sigmoe.estimation.regressor._problem import Problem
@@ -65,6 +66,11 @@ class MoERegressor(ReportingMixture, MultiOutputMixin, RegressorMixin, BaseEstim
     criterion : {"bic", "aic"}
         BIC aims at the number of experts, AIC at prediction; AIC keeps more. Rows are counted by
         their weights.
+    fit_intercept : bool
+        Whether to fit an intercept beside the gated sum, free of bounds and penalty. Softmax gates
+        with linear experts need none: their experts' constants take it up. Without one the
+        prediction is the gated sum alone, as in the paper; that of tanh and GELU experts then has
+        the size that it has, whatever the units of the responses.
     ridge : float or "auto"
         Added to the sum of squared residuals is ``ridge`` times the sum of squared parameters, both
         in standardised units, as ``alpha`` in scikit-learn's ``Ridge``; it fades as the table
@@ -104,9 +110,11 @@ class MoERegressor(ReportingMixture, MultiOutputMixin, RegressorMixin, BaseEstim
         The mixture f in the table's units: predictions are
         ``intercept_ + measure_scale_ * measure_.predict(X)``.
     intercept_ : float or array of shape (m,)
-        Mean of the responses. For experts of one sign, such as ReLU, the smallest (or largest).
+        What is added to the gated sum: fitted with it by least squares. For softmax gates with
+        linear experts, whose constants would take up any other, the mean of the responses.
     measure_scale_ : float or array of shape (m,)
-        1, or the scale of the responses where the experts cannot take it up: tanh and GELU.
+        1, or the scale of the responses where the experts cannot take it up: tanh and GELU with
+        an intercept.
     architecture_ : Architecture
     coordinates_ : array of shape (N, parameters of an atom)
         Canonical coordinates (``MixingMeasure.coordinates``) in standardised units.
@@ -119,7 +127,8 @@ class MoERegressor(ReportingMixture, MultiOutputMixin, RegressorMixin, BaseEstim
         Standard deviation of the responses.
     curvature_, slope_, total_weight_
         J'J of shape (p, p) and the gradient of shape (p,) of the sum of squared residuals at
-        ``coordinates_``, and the weight of the rows: the memory of ``partial_fit``.
+        ``coordinates_`` and, after these, the fitted intercepts, and the weight of the rows: the
+        memory of ``partial_fit``.
     ridge_ : float
         The penalty of the fit; after ``partial_fit`` that of the next batch.
     objective_ : float
@@ -176,6 +185,7 @@ class MoERegressor(ReportingMixture, MultiOutputMixin, RegressorMixin, BaseEstim
         expert: str = "linear",
         max_experts: int = 5,
         criterion: str = "bic",
+        fit_intercept: bool = True,
         ridge: float | str = "auto",
         bounds: Bounds | str | None = "default",
         n_starts: int = 10,
@@ -190,6 +200,7 @@ class MoERegressor(ReportingMixture, MultiOutputMixin, RegressorMixin, BaseEstim
         self.expert = expert
         self.max_experts = max_experts
         self.criterion = criterion
+        self.fit_intercept = fit_intercept
         self.ridge = ridge
         self.bounds = bounds
         self.n_starts = n_starts
@@ -282,14 +293,15 @@ class MoERegressor(ReportingMixture, MultiOutputMixin, RegressorMixin, BaseEstim
         table = as_table(self, X, y, sample_weight, reset=before is None)
         rows = merge_rows(*table)
         architecture = _model(parameters, rows)
-        units = Standardisation.of(rows, architecture.score, architecture.expert)
+        units = Standardisation.of(rows, architecture, parameters["fit_intercept"])
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         problem = Problem.of(rows, units, architecture, parameters, seed)
         if before is None:
             problem, fit, selection = choose(problem)
             self.selection_reason_, self.selection_ = selection.reason, selection.arrays()
         else:
-            require_same(before, architecture, self.n_experts)
+            free = fits_intercept(parameters, architecture)
+            require_same(before, architecture, self.n_experts, free)
             start = carry_over(before.measure, before.standardisation, units)
             if self.ridge == WEIGHED:
                 problem = replace(problem, ridge=before.ridge)
@@ -305,7 +317,9 @@ class MoERegressor(ReportingMixture, MultiOutputMixin, RegressorMixin, BaseEstim
         parameters = self._checked_parameters()
         table = as_table(self, X, y, sample_weight, reset=False)
         rows = merge_rows(*table)
-        require_same(before, _model(parameters, rows), self.n_experts)
+        architecture = _model(parameters, rows)
+        free = fits_intercept(parameters, architecture)
+        require_same(before, architecture, self.n_experts, free)
         _warn_of_varying(rows, before.standardisation)
         fitted = take_in(rows, before, parameters)
         self.n_samples_seen_ += _count(table)

@@ -177,13 +177,16 @@ class FittedMixture:
         """Return what ``_keep`` stored, None before the first fit."""
         if not hasattr(self, "coordinates_"):
             return None
-        measure = self._measure()
+        measure, gradient = self._measure(), torch.tensor(self.slope_)
+        theta = measure.coordinates.flatten()
+        n_intercepts = len(gradient) - len(theta)
         memory = Memory(
-            measure.coordinates.flatten(),
+            torch.cat([theta, theta.new_zeros(n_intercepts)]),
             torch.tensor(self.curvature_),
-            torch.tensor(self.slope_),
+            gradient,
             self.objective_ * self.total_weight_,
             self.total_weight_,
+            n_intercepts,
         )
         return State(measure, self._standardisation(), memory, self.ridge_)
 

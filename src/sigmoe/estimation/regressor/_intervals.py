@@ -19,7 +19,6 @@ from sigmoe.estimation.inference._bootstrap import match_atoms
 from sigmoe.estimation.inference._coordinates import pinned
 from sigmoe.estimation.inference._jacobian import chunks, jacobian, score_moments
 from sigmoe.estimation.inference._sandwich import BREADS, Evidence, Spectrum, gather
-from sigmoe.estimation.regressor._coefficients import intercept_counts
 from sigmoe.estimation.regressor._problem import Problem
 from sigmoe.estimation.regressor._standardise import Array
 from sigmoe.moe import MixingMeasure
@@ -116,8 +115,9 @@ class Counted(Evidence):
 
     @property
     def degrees_of_freedom(self) -> float:  # type: ignore[override]  # weights need not be whole
-        """Return the number of responses that the weights stand for, minus the coordinates."""
-        return float(self.weight.sum()) * self.residual.shape[1] - len(self.free)
+        """Return the number of responses that the weights stand for, minus what is fitted."""
+        responses = float(self.weight.sum()) * self.residual.shape[1]
+        return responses - len(self.free) - self.sample.n_intercepts
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,9 @@ class Judgement:
     ----------
     measure : MixingMeasure
         The least squares estimate, pinned, in standardised units.
-    covariance : Tensor of shape (p, p), or None
+    parameters : Tensor of shape (p + k,)
+        Its coordinates, and the intercepts that were fitted beside it.
+    covariance : Tensor of shape (p + k, p + k), or None
     degrees_of_freedom : float
     noise_variance : float
         Mean over responses, in standardised units; NaN where nothing is left to estimate it from.
@@ -140,6 +142,7 @@ class Judgement:
     """
 
     measure: MixingMeasure
+    parameters: Tensor
     covariance: Tensor | None
     degrees_of_freedom: float
     noise_variance: float
@@ -159,7 +162,13 @@ def judge(problem: Problem, measure: MixingMeasure) -> Judgement:
     freedom = evidence.degrees_of_freedom
     noise = evidence.noise_variance if freedom > 0 else math.nan
     return Judgement(
-        evidence.measure, None if reason else matrix, freedom, noise, reason, not unidentified
+        evidence.measure,
+        with_intercepts(evidence.measure, problem.sample),
+        None if reason else matrix,
+        freedom,
+        noise,
+        reason,
+        not unidentified,
     )
 
 
@@ -183,13 +192,15 @@ def _examined(problem: Problem, evidence: Counted) -> tuple[Tensor | None, str, 
     if saddle:
         return None, "", saddle
     matrix = _sandwich(evidence, bread)
-    theta = evidence.measure.coordinates
-    full = theta.new_zeros((theta.numel(), theta.numel()))
-    full[evidence.free.unsqueeze(1), evidence.free] = matrix
+    p, k = evidence.measure.coordinates.numel(), problem.sample.n_intercepts
+    places = torch.cat([evidence.free, torch.arange(p, p + k)])
+    full = matrix.new_zeros((p + k, p + k))
+    full[places.unsqueeze(1), places] = matrix
+    own = matrix[: len(evidence.free), : len(evidence.free)]
     misleading = _joined(
-        checks.not_stationary(evidence, bread, matrix), checks.bent(evidence, information)
+        checks.not_stationary(evidence, bread, own), checks.bent(evidence, information)
     )
-    return full, alike_atoms(evidence.measure, matrix), misleading
+    return full, alike_atoms(evidence.measure, own), misleading
 
 
 def _joined(*reasons: str) -> str:
@@ -197,36 +208,38 @@ def _joined(*reasons: str) -> str:
 
 
 def _sandwich(evidence: Counted, bread: Spectrum) -> Tensor:
-    # The root of the weight: k equal rows add k times their score's square, not k^2 times.
-    root = evidence.residual * evidence.weight.sqrt().unsqueeze(1)
-    moments = score_moments(evidence.measure, evidence.sample.X, root)
-    if intercept_counts(evidence.measure.architecture):
-        moments = moments + _of_the_intercept(evidence)
-    inverse = bread.inverse
-    return inverse @ moments[evidence.free][:, evidence.free] @ inverse
+    """Return the covariance of the free coordinates and, after these, of fitted intercepts.
 
-
-def _of_the_intercept(evidence: Counted) -> Tensor:
-    """Return what the estimated intercept adds to the moments of the scores, shape (p, p).
-
-    The intercept is the mean response. Where no expert's constant takes it up the estimate moves
-    with it, and the score s_i = J_i' r_i of a row becomes s_i + G u_i, with u_i the centred
-    response and G the mean of the J_i' (an estimator in two steps: Newey and McFadden 1994,
-    Large sample estimation and hypothesis testing, Handbook of Econometrics 4, section 6).
+    With B the bread, S the mean of the Jacobian and W the weight of the rows, a row with score s
+    and residual r moves the coordinates by -B^-1 s, and the intercepts, which keep the mean of the
+    residuals at zero, by -r / W - S (-B^-1 s).
     """
-    sample, weight, residual = evidence.sample, evidence.weight, evidence.residual
-    architecture, theta = evidence.measure.architecture, evidence.measure.coordinates
-    centred = sample.y.reshape(len(sample), -1)
-    slope = theta.new_zeros((theta.numel(), centred.shape[1]))
-    cross = torch.zeros_like(slope)
-    for rows in chunks(len(sample), architecture.n_columns * theta.numel()):
-        J = jacobian(architecture, theta, sample.X[rows].T.contiguous())
-        slope += (J @ weight[rows]).T / weight.sum()
-        score = torch.einsum("mpn,nm->pn", J, residual[rows])
-        cross += (score * weight[rows]) @ centred[rows]
-    spread = (centred * weight.unsqueeze(1)).T @ centred
-    mixed = cross @ slope.T
-    return mixed + mixed.T + slope @ spread @ slope.T
+    # The root of the weight: k equal rows add k times their score's square, not k^2 times.
+    root, inverse = evidence.weight.sqrt().unsqueeze(1), bread.inverse
+    moves, slopes = inverse, evidence.slopes
+    if slopes is not None:
+        own = torch.eye(len(slopes), dtype=inverse.dtype) / evidence.weight.sum()
+        by_score = torch.cat([inverse, -slopes @ inverse])
+        by_residual = torch.cat([torch.zeros_like(slopes.T), own])
+        moves = torch.cat([by_score, by_residual], 1)
+    return moves @ _score_moments(evidence, evidence.residual * root) @ moves.T
+
+
+def _score_moments(evidence: Counted, residual: Tensor) -> Tensor:
+    """Return the second moments of the rows' scores and, if intercepts are fitted, residuals."""
+    measure, X, slopes = evidence.measure, evidence.sample.X, evidence.slopes
+    if slopes is None:
+        return score_moments(measure, X, residual)[evidence.free][:, evidence.free]
+    architecture, theta = measure.architecture, measure.coordinates
+    size = len(evidence.free) + len(slopes)
+    total = theta.new_zeros((size, size))
+    for rows in chunks(len(X), architecture.n_columns * theta.numel()):
+        J = jacobian(architecture, theta, X[rows].T.contiguous())[:, evidence.free]
+        right = residual[rows].T
+        score = ((J - slopes.unsqueeze(-1)) * right.unsqueeze(1)).sum(0)
+        both = torch.cat([score, right])
+        total.addmm_(both, both.T)
+    return total
 
 
 def reach(judgement: Judgement, level: float) -> float:
@@ -236,24 +249,29 @@ def reach(judgement: Judgement, level: float) -> float:
 
 def resampled(
     problem: Problem, measure: MixingMeasure, n_bootstrap: int, seed: int
-) -> tuple[MixingMeasure, int]:
+) -> tuple[Tensor, int]:
     """Return refits to rows drawn with replacement, and how many of them ended at a bound.
 
-    Each distinct row is drawn a number of times that its weight decides. The refits are a batch,
-    pinned, their atoms in the order of the estimate's.
+    Each distinct row is drawn a number of times that its weight decides. Of each refit these are
+    the coordinates, pinned, its atoms in the order of the estimate's, and the intercepts: shape
+    (n_bootstrap, p + k).
     """
     sample = problem.sample
     weight = torch.ones(len(sample)) if sample.weight is None else sample.weight
     shares = weight.double().numpy() / float(weight.sum())
     total = max(1, round(problem.n_rows))
-    fits = []
+    draws, cut = [], 0
     for child in child_seeds(seed, "bootstrap", n_bootstrap):
         counts = torch.from_numpy(np.random.default_rng(child).multinomial(total, shares))
-        drawn = Sample(sample.X, sample.y, counts.double()).rows(counts > 0)
-        if intercept_counts(problem.architecture):
-            # Resampled rows have a mean, and with it an intercept, of their own.
-            mean = drawn.mean(drawn.y.reshape(len(drawn), -1)).view(drawn.y.shape[1:])
-            drawn = replace(drawn, y=drawn.y - mean)
-        fits.append(replace(problem, sample=drawn).without_ridge(measure, _REFIT))
-    matched = [match_atoms(fit.measure, measure, sample.X) for fit in fits]
-    return pinned(MixingMeasure.stack(matched)), sum(bool(fit.active_bounds) for fit in fits)
+        drawn = replace(sample, weight=counts.double()).rows(counts > 0)
+        fit = replace(problem, sample=drawn).without_ridge(measure, _REFIT)
+        estimate = pinned(match_atoms(fit.measure, measure, sample.X))
+        draws.append(with_intercepts(estimate, drawn))
+        cut += bool(fit.active_bounds)
+    return torch.stack(draws), cut
+
+
+def with_intercepts(measure: MixingMeasure, sample: Sample) -> Tensor:
+    """Return the coordinates of a measure and the best intercepts, shape (p + k,)."""
+    intercept = sample.best_intercept(measure).flatten()[: sample.n_intercepts]
+    return torch.cat([measure.coordinates.flatten(), intercept])

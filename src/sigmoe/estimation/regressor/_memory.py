@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from sigmoe.estimation._sample import Sample
-from sigmoe.estimation.engine._arrow import Arrow, Curvature, plus, plus_multiple
+from sigmoe.estimation.engine._arrow import Arrow, Curvature, minus_squares, plus, plus_multiple
+from sigmoe.estimation.engine._intercept import mean_slopes
 from sigmoe.estimation.engine._layout import layout
-from sigmoe.estimation.engine._normal_equations import normal_equations
+from sigmoe.estimation.engine._least_squares import LeastSquares
+from sigmoe.estimation.engine._rows import Rows
 from sigmoe.moe import Architecture, MixingMeasure
 
 
 @dataclass(frozen=True)
 class Memory:
-    """A sum of squared residuals as a quadratic function of the coordinates.
+    """A sum of squared residuals as a quadratic function of the parameters.
 
-    With d = theta - centre it is value + gradient'd + d' matrix d, the sum of squares of the
-    residuals linearised where each batch was last fitted. It never is negative.
+    With d = parameters - centre it is value + gradient'd + d' matrix d, the sum of squares of the
+    residuals linearised where each batch was last fitted. It never is negative. The parameters
+    are the p coordinates of a mixture and k intercepts: one for each column, or none.
 
     Attributes
     ----------
-    centre : Tensor of shape (p,)
-    matrix : Tensor of shape (p, p)
+    centre : Tensor of shape (p + k,)
+    matrix : Tensor of shape (p + k, p + k)
         J'J, summed over weighted rows.
-    gradient : Tensor of shape (p,)
+    gradient : Tensor of shape (p + k,)
         At the centre.
     value : float
         Sum of squared residuals, there.
     weight : float
         Sum of the rows' weights.
+    n_intercepts : int
+        k.
     """
 
     centre: Tensor
@@ -38,39 +44,76 @@ class Memory:
     gradient: Tensor
     value: float
     weight: float
+    n_intercepts: int
 
     @classmethod
-    def of(cls, sample: Sample, measure: MixingMeasure) -> Memory:
-        """Return the memory of a sample, linearised at a measure."""
-        equations = normal_equations(measure, sample.X, sample.y, sample.weight)
+    def of(cls, sample: Sample, measure: MixingMeasure, intercept: Tensor) -> Memory:
+        """Return the memory of a sample, linearised at a measure and an intercept, () or (m,)."""
+        columns, k = measure.architecture.n_columns, sample.n_intercepts
+        constant, theta = intercept.expand(columns), measure.coordinates
+        problem = problem_of(sample, measure.architecture, measure.n_experts)
+        objective, gradient = problem.gradient(theta, constant)
+        slopes = mean_slopes(problem, theta) if k else theta.new_zeros((0, theta.numel()))
+        residual = (problem.mean_residual(theta) + constant)[:k]
+        upper = torch.cat([problem.matrix(theta), slopes.T], 1)
+        lower = torch.cat([slopes, torch.eye(k, dtype=theta.dtype)], 1)
         total = sample.total_weight
         return cls(
-            measure.coordinates.flatten(),
-            equations.matrix * total,
-            equations.gradient * total,
-            equations.objective * total,
+            torch.cat([theta.flatten(), constant[:k]]),
+            torch.cat([upper, lower]) * total,
+            torch.cat([gradient, 2.0 * residual]) * total,
+            objective * total,
             total,
+            k,
         )
 
-    def at(self, theta: Tensor) -> tuple[float, Tensor]:
-        """Return value and gradient at coordinates of shape (p,)."""
-        step = theta - self.centre
+    @property
+    def coordinates(self) -> Tensor:
+        """Return the coordinates of the centre, shape (p,)."""
+        return self.centre[: self.n_coordinates]
+
+    @property
+    def n_coordinates(self) -> int:
+        """Return p."""
+        return len(self.centre) - self.n_intercepts
+
+    @property
+    def slopes(self) -> Tensor:
+        """Return the mixed part of the matrix, shape (k, p)."""
+        return self.matrix[self.n_coordinates :, : self.n_coordinates]
+
+    @property
+    def coordinate_matrix(self) -> Tensor:
+        """Return J'J of the coordinates, shape (p, p)."""
+        return self.matrix[: self.n_coordinates, : self.n_coordinates]
+
+    def centred_matrix(self) -> Tensor:
+        """Return J'J of the coordinates with the best intercepts, shape (p, p): J is centred."""
+        return self.coordinate_matrix - self.slopes.T @ self.slopes / self.weight
+
+    def without_intercept(self) -> Memory:
+        """Return the memory of responses from which the centre's intercept was taken off."""
+        return replace(self, centre=torch.cat([self.coordinates, torch.zeros(self.n_intercepts)]))
+
+    def at(self, parameters: Tensor) -> tuple[float, Tensor]:
+        """Return value and gradient at parameters of shape (p + k,)."""
+        step = parameters - self.centre
         pull = self.matrix @ step
         return self.value + float(step @ (self.gradient + pull)), self.gradient + 2.0 * pull
 
     def moved(self, centre: Tensor) -> Memory:
         """Return the same function written around another centre."""
         value, gradient = self.at(centre)
-        return Memory(centre, self.matrix, gradient, value, self.weight)
+        return replace(self, centre=centre, gradient=gradient, value=value)
 
     def faded(self, share: float) -> Memory:
         """Return the memory with every row counting for a share of what it did."""
-        return Memory(
-            self.centre,
-            self.matrix * share,
-            self.gradient * share,
-            self.value * share,
-            self.weight * share,
+        return replace(
+            self,
+            matrix=self.matrix * share,
+            gradient=self.gradient * share,
+            value=self.value * share,
+            weight=self.weight * share,
         )
 
     def __add__(self, other: Memory) -> Memory:
@@ -81,6 +124,7 @@ class Memory:
             near.gradient + other.gradient,
             near.value + other.value,
             near.weight + other.weight,
+            self.n_intercepts,
         )
 
 
@@ -88,7 +132,8 @@ class Remembered:
     """The least squares problem of a new batch and all that is remembered of the earlier ones.
 
     What is minimised is the mean over all rows, the new ones exactly and the old ones as the
-    memory has them, with a ridge penalty added to the sum of squares.
+    memory has them, with a ridge penalty added to the sum of squares; over intercepts, if there are
+    any, at every point.
 
     Parameters
     ----------
@@ -107,12 +152,13 @@ class Remembered:
         memory: Memory,
         ridge: float,
     ) -> None:
-        self._batch = batch.problem(architecture, n_experts)
+        self._batch = problem_of(batch, architecture, n_experts)
         self._memory = memory
         self._new = batch.total_weight
         self._all = self._new + memory.weight
         self._ridge = ridge / self._all
-        shape, remembered = layout(architecture, n_experts).arrow, memory.matrix / self._all
+        shape = layout(architecture, n_experts).arrow
+        remembered = memory.coordinate_matrix / self._all
         # Columns of the response share nothing but the gates in the earlier batches either.
         self._remembered: Curvature = (
             remembered if shape is None else Arrow.from_dense(shape, remembered)
@@ -124,23 +170,44 @@ class Remembered:
 
     def gradient(self, theta: Tensor) -> tuple[float, Tensor]:
         """Return what is minimised and its gradient of shape (p,)."""
-        objective, gradient = self._batch.gradient(theta)
-        return self._joined(objective, gradient, theta)
+        flat, intercept = theta.flatten(), self.intercept(theta)
+        objective, gradient = self._batch.gradient(theta, intercept if len(intercept) else None)
+        value, slope = self._memory.at(torch.cat([flat, intercept]))
+        penalty = self._ridge * float(flat.square().sum())
+        total = (objective * self._new + value) / self._all + penalty
+        slope = slope[: len(flat)]
+        return total, (gradient * self._new + slope) / self._all + 2.0 * self._ridge * flat
+
+    def intercept(self, theta: Tensor) -> Tensor:
+        """Return the best intercepts, shape (k,)."""
+        none = theta.new_zeros(self._memory.n_intercepts)
+        if not len(none):
+            return none
+        pull = self._memory.at(torch.cat([theta.flatten(), none]))[1][-len(none) :]
+        return -(self._batch.mean_residual(theta) * self._new + 0.5 * pull) / self._all
 
     def curvature(self, theta: Tensor) -> Curvature:
         """Return J'J over all rows, divided by their number, with the ridge on its diagonal."""
         batch = self._batch.curvature(theta) * (self._new / self._all)
-        return plus_multiple(plus(batch, self._remembered), self._ridge)
+        matrix = plus_multiple(plus(batch, self._remembered), self._ridge)
+        return minus_squares(matrix, self._slopes(theta)) if self._memory.n_intercepts else matrix
 
     def bend(self, theta: Tensor, step: Tensor) -> Tensor | None:
         """Return the batch's share; what is remembered of earlier ones is linear, as the ridge."""
-        bend = self._batch.bend(theta, step)
-        return None if bend is None else bend * (self._new / self._all)
+        part = self._batch.chosen_part()
+        if part is self._batch:
+            return None
+        bend, mean = part.mean_bend(theta, step)
+        if self._memory.n_intercepts:
+            bend = bend - mean @ self._slopes(theta)
+        return bend * (self._new / self._all)
 
-    def _joined(self, objective: float, gradient: Tensor, theta: Tensor) -> tuple[float, Tensor]:
-        flat = theta.flatten()
-        value, slope = self._memory.at(flat)
-        penalty = self._ridge * float(flat.square().sum())
-        total = (objective * self._new + value) / self._all + penalty
-        joined = (gradient * self._new + slope) / self._all + 2.0 * self._ridge * flat
-        return total, joined
+    def _slopes(self, theta: Tensor) -> Tensor:
+        """Return the mean derivatives over all rows, shape (m, p)."""
+        batch = mean_slopes(self._batch.chosen_part(), theta)
+        return (batch * self._new + self._memory.slopes) / self._all
+
+
+def problem_of(sample: Sample, architecture: Architecture, n_experts: int) -> LeastSquares:
+    """Return the least squares problem of a sample without an intercept of its own."""
+    return LeastSquares(Rows.of(sample.X, sample.y, sample.weight), architecture, n_experts)

@@ -13,6 +13,7 @@ from sigmoe._base.errors import invalid
 from sigmoe.estimation._bounds import Bounds, resolve_bounds
 from sigmoe.estimation._sample import Sample
 from sigmoe.moe import Architecture
+from sigmoe.moe._gates import get_gate
 from sigmoe.moe._monomials import count_monomials
 from sigmoe.moe._scores import SCORES
 
@@ -62,6 +63,12 @@ CONSTRAINTS: dict[str, tuple[Constraint, str]] = {
     "tolerance": (Interval("number", 0.0), "Use 0 to iterate until the gradient vanishes."),
 }
 
+#: Parameters that are on or off.
+SWITCHES = {
+    "fit_intercept": "Use False for responses that a gated sum describes on its own.",
+    "warm_start": "Use True to go on fitting.",
+}
+
 #: Most bytes of the normal equations; a fit needs a few times as much.
 _MOST_BYTES = 2 * 2**30
 #: Fewest rows for which the monomials of a pass are kept at a time.
@@ -87,10 +94,9 @@ def check_parameters(parameters: dict[str, Any]) -> None:
     """Raise InputError for the first parameter that breaks its rule; names are checked later."""
     for name, (constraint, remedy) in CONSTRAINTS.items():
         check(name, parameters[name], constraint, remedy)
-    if not isinstance(parameters["warm_start"], bool):
-        raise invalid(
-            "warm_start", "True or False", parameters["warm_start"], "Use True to go on fitting."
-        )
+    for name, remedy in SWITCHES.items():
+        if not isinstance(parameters[name], bool):
+            raise invalid(name, "True or False", parameters[name], remedy)
 
 
 def model_of(parameters: dict[str, Any], dim: int, n_outputs: int | None) -> Architecture:
@@ -141,6 +147,16 @@ def _too_large(architecture: Architecture, n_experts: int) -> Exception:
         found,
         f"Use {fewer}.",
     )
+
+
+def holds_intercept(architecture: Architecture) -> bool:
+    """Return whether the constants of the experts take up the intercept, as weights of sum 1 do."""
+    return get_gate(architecture.gate).invariant and architecture.expert == "linear"
+
+
+def fits_intercept(parameters: dict[str, Any], architecture: Architecture) -> bool:
+    """Return whether an intercept is fitted beside the mixture."""
+    return parameters["fit_intercept"] and not holds_intercept(architecture)
 
 
 def box_of(bounds: Bounds | str | None, sample: Sample) -> Bounds:

@@ -11,7 +11,7 @@ from sigmoe.estimation._bounds import Bounds
 from sigmoe.estimation._fit import fit_least_squares
 from sigmoe.estimation._result import FitResult
 from sigmoe.estimation._sample import Sample
-from sigmoe.estimation.regressor._parameters import WEIGHED, box_of
+from sigmoe.estimation.regressor._parameters import WEIGHED, box_of, fits_intercept
 from sigmoe.estimation.regressor._standardise import DistinctRows, Standardisation
 from sigmoe.estimation.selection._criteria import (
     InformationCriteria,
@@ -61,7 +61,8 @@ class Problem:
         seed: Seed,
     ) -> Problem:
         """Return the problem of a table in its standardisation."""
-        sample = standardised(rows, units, architecture)
+        free = fits_intercept(parameters, architecture)
+        sample = standardised(rows, units, architecture, free)
         box, asked = box_of(parameters["bounds"], sample), parameters["ridge"]
         ridge = FIRST_RIDGE if asked == WEIGHED else asked
         return cls(sample, architecture, box, parameters, seed, ridge)
@@ -70,6 +71,10 @@ class Problem:
     def n_rows(self) -> float:
         """Return how many rows the table counts for: the sum of its weights."""
         return self.sample.total_weight
+
+    def n_parameters(self, n_experts: int) -> int:
+        """Return the number of parameters that data can see, intercepts among them."""
+        return free_parameters(self.architecture, n_experts) + self.sample.n_intercepts
 
     def fit(
         self, n_experts: int, start: MixingMeasure | None = None, max_iterations: int | None = None
@@ -81,9 +86,9 @@ class Problem:
         """Return the problem of a single expert on its own: one softmax gate is 1."""
         a = self.architecture
         # The score has no effect; the linear one has the fewest parameters that no row sees.
-        return replace(
-            self, architecture=Architecture("softmax", "linear", a.expert, a.dim, a.n_outputs)
-        )
+        bare = Architecture("softmax", "linear", a.expert, a.dim, a.n_outputs)
+        sample = replace(self.sample, intercept=fits_intercept(self.parameters, bare))
+        return replace(self, architecture=bare, sample=sample)
 
     def without_ridge(
         self, measure: MixingMeasure, max_iterations: int, tolerance: float = math.inf
@@ -103,7 +108,7 @@ class Problem:
             0.0 if exact else objective,
             # A weight of k is the row k times, and parts of a row do not move the logarithm.
             max(1, round(self.n_rows)),
-            free_parameters(self.architecture, n_experts),
+            self.n_parameters(n_experts),
             self.architecture.n_columns,
         )
 
@@ -128,9 +133,13 @@ class Problem:
             relative_tolerance=self.parameters["tolerance"],
             sample_weight=self.sample.weight,
             ridge=ridge,
+            intercept=self.sample.intercept,
         )
 
 
-def standardised(rows: DistinctRows, units: Standardisation, architecture: Architecture) -> Sample:
+def standardised(
+    rows: DistinctRows, units: Standardisation, architecture: Architecture, intercept: bool
+) -> Sample:
     """Return the rows without their units, as a sample."""
-    return Sample.checked(units.inputs(rows.X), units.responses(rows.y), architecture, rows.weight)
+    X, y = units.inputs(rows.X), units.responses(rows.y)
+    return replace(Sample.checked(X, y, architecture, rows.weight), intercept=intercept)

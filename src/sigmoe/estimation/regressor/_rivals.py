@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sigmoe.estimation._result import FitResult
-from sigmoe.estimation.batch._fit import fit_batch
 from sigmoe.estimation.inference._bootstrap import contributions, match_atoms
 from sigmoe.estimation.regressor._problem import Problem
 from sigmoe.estimation.starts._draw import draw_start
@@ -43,20 +42,13 @@ class Optima:
             draw_start(sample, problem.architecture, fit.measure.n_experts, problem.box, rng)
             for _ in range(_STARTS * problem.parameters["n_starts"])
         ]
-        ends = fit_batch(
-            sample.X,
-            sample.y,
-            MixingMeasure.stack(starts),
-            bounds=problem.box,
-            max_iterations=_ITERATIONS,
-            relative_tolerance=_TOLERANCE,
-            sample_weight=sample.weight,
-        )
+        rough = replace(problem, parameters={**problem.parameters, "tolerance": _TOLERANCE})
+        ends = [rough.without_ridge(start, _ITERATIONS) for start in starts]
         # Where a fit was cut off is no optimum.
-        order = [int(k) for k in ends.objective.argsort() if bool(ends.converged[k])]
+        found = sorted((end for end in ends if end.converged), key=lambda end: end.objective)
         return cls(
-            [match_atoms(ends.measure[k], fit.measure, sample.X) for k in order],
-            [float(ends.objective[k]) for k in order],
+            [match_atoms(end.measure, fit.measure, sample.X) for end in found],
+            [end.objective for end in found],
         )
 
     def rival(self, problem: Problem, best: FitResult) -> str:

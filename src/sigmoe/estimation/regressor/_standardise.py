@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +21,6 @@ _HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _HASH_SHIFT = np.uint64(29)
 #: Deviations below this share of a column's largest value are rounding, not information.
 _ROUNDING = 10 * np.finfo(np.float64).eps
-#: Experts whose range lies further than this off balance have one sign: GELU reaches -0.17.
-_ONE_SIGN = 0.9
 
 
 class DistinctRows(NamedTuple):
@@ -97,8 +95,9 @@ class Standardisation:
         is.
     response_centre, response_scale : array of shape () or (m,)
         Weighted mean and standard deviation of the responses; the scale of a constant response is
-        1. Experts of one sign, such as ReLU, can only add to the centre, or only take away from
-        it: for them it is the smallest, or the largest, response.
+        1. Without an intercept the centre is 0 and the scale the root mean square, or 1 for
+        experts that cannot take it up: the model is the paper's. Of a fit the centre is its
+        intercept.
     """
 
     input_centre: Array
@@ -108,15 +107,27 @@ class Standardisation:
     response_scale: Array
 
     @classmethod
-    def of(cls, rows: DistinctRows, score: str, expert: str) -> Standardisation:
-        """Return the standardisation of a table for a model with this score and expert."""
-        centred = SCORES.get(score).has_linear
+    def of(cls, rows: DistinctRows, architecture: Architecture, intercept: bool) -> Standardisation:
+        """Return the standardisation of a table for a model, with or without an intercept."""
+        centred = SCORES.get(architecture.score).has_linear
         centre, scale, constant = _centre_and_scale(rows.X, rows.weight, centred)
         columns = rows.y.reshape(len(rows.y), -1)
-        mean, spread, _ = _centre_and_scale(columns, rows.weight, True)
-        base = {0: mean, 1: columns.min(axis=0), -1: columns.max(axis=0)}[sign_of(expert)]
+        mean, spread, same = _centre_and_scale(columns, rows.weight, intercept)
+        if not intercept:
+            size = np.abs(columns[0])
+            mean, spread = np.zeros_like(mean), np.where(same & (size > 0), size, spread)
+            if not _takes_up_scale(architecture.expert):
+                spread = np.ones_like(spread)
         shape = rows.y.shape[1:]
-        return cls(centre, scale, constant, base.reshape(shape), spread.reshape(shape))
+        return cls(centre, scale, constant, mean.reshape(shape), spread.reshape(shape))
+
+    def with_intercept(self, intercept: torch.Tensor) -> Standardisation:
+        """Return the standardisation whose centre of the responses is a fitted intercept.
+
+        ``intercept`` has shape () or (m,) and no units.
+        """
+        moved = self.response_centre + self.response_scale * intercept.numpy()
+        return replace(self, response_centre=moved)
 
     def inputs(self, X: Array) -> Array:
         """Return X of shape (n, d) without units."""
@@ -231,32 +242,26 @@ def scale_experts(measure: MixingMeasure, scale: Array) -> MixingMeasure | None:
     """
     architecture, eta = measure.architecture, measure.eta
     factor = torch.from_numpy(np.asarray(scale)).unsqueeze(-1)
+    if not _takes_up_scale(architecture.expert):
+        return None
     if get_expert(architecture.expert).scaled:
         eta[..., -1:] *= factor
     else:
-        degree = _homogeneity(architecture.expert)
-        if degree is None:
-            return None
-        eta = eta * factor ** (1.0 / degree)
+        eta = eta * factor ** (1.0 / _homogeneity(architecture.expert))
     return _measure(architecture, measure.A, measure.b, measure.c, eta)
 
 
-def _homogeneity(expert: str) -> int | None:
-    """Return k with phi(t z) = t^k phi(z) for t > 0, None where there is none."""
+def _takes_up_scale(expert: str) -> bool:
+    """Return whether there are parameters of any positive multiple of an expert."""
+    return get_expert(expert).scaled or _homogeneity(expert) > 0
+
+
+def _homogeneity(expert: str) -> int:
+    """Return k with phi(t z) = t^k phi(z) for t > 0, 0 where there is none."""
     if expert in ("linear", "relu"):
         return 1
     kind, _, degree = expert.partition(":")
-    return int(degree) if kind == "polynomial" else None
-
-
-def sign_of(expert: str) -> int:
-    """Return 1 or -1 for experts whose values have (nearly) one sign, else 0."""
-    kind = get_expert(expert)
-    values = kind.value(torch.linspace(-10.0, 10.0, 2001, dtype=torch.float64))
-    low, high = float(values.min()), float(values.max())
-    if kind.scaled or abs(low + high) < _ONE_SIGN * (high - low):
-        return 0
-    return 1 if high > -low else -1
+    return int(degree) if kind == "polynomial" else 0
 
 
 def _measure(

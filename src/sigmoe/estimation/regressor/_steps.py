@@ -10,7 +10,7 @@ from sigmoe.estimation._bounds import coordinate_limits, describe_active
 from sigmoe.estimation._result import CONVERGED, FitResult, message_for
 from sigmoe.estimation.engine._levenberg_marquardt import Settings, minimise
 from sigmoe.estimation.regressor._memory import Memory, Remembered
-from sigmoe.estimation.regressor._parameters import AUTOMATIC, WEIGHED, box_of
+from sigmoe.estimation.regressor._parameters import AUTOMATIC, WEIGHED, box_of, fits_intercept
 from sigmoe.estimation.regressor._problem import Problem, standardised
 from sigmoe.estimation.regressor._standardise import (
     DistinctRows,
@@ -75,7 +75,9 @@ class Ending:
         return self.status in CONVERGED
 
 
-def require_same(before: State, architecture: Architecture, n_experts: int | str) -> None:
+def require_same(
+    before: State, architecture: Architecture, n_experts: int | str, intercept: bool
+) -> None:
     """Raise InputError unless a fit goes on with the model that it began with.
 
     A number of experts that the table decided stays what it was.
@@ -88,6 +90,7 @@ def require_same(before: State, architecture: Architecture, n_experts: int | str
         "score": (old.score, new.score),
         "expert": (old.expert, new.expert),
         "the number of responses": (old.n_outputs, new.n_outputs),
+        "fit_intercept": (before.memory.n_intercepts > 0, intercept),
     }
     for name, (was, now) in pairs.items():
         if was != now:
@@ -109,8 +112,9 @@ def kept(
         fit.start_objectives or (fit.history[-1],),
         fit.n_agreed,
     )
-    memory = Memory.of(problem.sample, measure)
-    return State(measure, standardisation, memory, problem.ridge), ending
+    memory = Memory.of(problem.sample, measure, fit.intercept).without_intercept()
+    units = standardisation.with_intercept(fit.intercept)
+    return State(measure, units, memory, problem.ridge), ending
 
 
 def take_in(rows: DistinctRows, before: State, parameters: dict[str, Any]) -> tuple[State, Ending]:
@@ -127,13 +131,15 @@ def take_in(rows: DistinctRows, before: State, parameters: dict[str, Any]) -> tu
     architecture, n_experts = measure.architecture, measure.n_experts
     weighed = parameters["ridge"] == WEIGHED
     ridge = before.ridge if weighed else parameters["ridge"]
-    batch = standardised(rows, units, architecture)
+    free = fits_intercept(parameters, architecture)
+    batch = standardised(rows, units, architecture, free)
     new = batch.total_weight
     memory = before.memory.faded(1.0 - (new / (new + before.memory.weight)) ** 2)
     box = box_of(parameters["bounds"], batch)
     lower, upper = coordinate_limits(box, architecture, n_experts)
+    problem = Remembered(batch, architecture, n_experts, memory, ridge)
     outcome = minimise(
-        Remembered(batch, architecture, n_experts, memory, ridge),
+        problem,
         projected(measure, box).coordinates,
         lower,
         upper,
@@ -146,7 +152,9 @@ def take_in(rows: DistinctRows, before: State, parameters: dict[str, Any]) -> tu
     active = describe_active(architecture, outcome.theta, lower, upper)
     reached = MixingMeasure.from_coordinates(architecture, outcome.theta)
     measure = without_constants(reached, units.constant)
-    memory = memory + Memory.of(batch, measure)
+    intercept = problem.intercept(outcome.theta) if free else batch.y.new_zeros(batch.y[0].numel())
+    intercept = intercept.view(batch.y.shape[1:])
+    memory = memory + Memory.of(batch, measure, intercept)
     ending = Ending(
         memory.value / memory.weight,
         outcome.status,
@@ -158,4 +166,6 @@ def take_in(rows: DistinctRows, before: State, parameters: dict[str, Any]) -> tu
     )
     if weighed and ending.converged:
         ridge = evidence_ridge(memory, architecture.n_columns, ridge)
-    return State(measure, units, memory, ridge), ending
+    return State(
+        measure, units.with_intercept(intercept), memory.without_intercept(), ridge
+    ), ending

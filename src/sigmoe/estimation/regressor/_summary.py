@@ -9,12 +9,10 @@ from itertools import zip_longest
 
 import numpy as np
 
-from sigmoe.estimation.regressor._coefficients import holds_intercept, intercept_counts
 from sigmoe.estimation.regressor._estimate import Estimate
 from sigmoe.estimation.regressor._fitted import FittedMixture
 from sigmoe.estimation.regressor._intervals import CoefficientIntervals
-from sigmoe.estimation.regressor._parameters import WEIGHED
-from sigmoe.estimation.selection._criteria import free_parameters
+from sigmoe.estimation.regressor._parameters import WEIGHED, holds_intercept
 from sigmoe.moe._gates import get_gate
 
 #: Width of the page; wide names of columns make it wider.
@@ -93,7 +91,7 @@ def facts_of(model: FittedMixture, estimate: Estimate, r2: float) -> dict[str, s
         "Converged": "yes" if model.converged_ else f"no ({model.status_})",
         "Starts that agree": agreed if model.n_starts_agreed_ else "not begun at random",
         "Rows": f"{problem.n_rows:g}",
-        "Free parameters": str(free_parameters(a, model.n_experts_)),
+        "Free parameters": str(problem.n_parameters(model.n_experts_)),
         "Ridge": f"{model.ridge_:.3g}" + (" (weighed)" if ridge == WEIGHED else ""),
         "R-squared": f"{r2:.4f}",
         "Noise sd": ", ".join(f"{value:.4g}" for value in noise),
@@ -142,7 +140,11 @@ def _remedy(model: FittedMixture, estimate: Estimate) -> str:
         return "method='bootstrap' refits to resampled rows instead."
     if model.n_experts_ == 1:
         return "The gate of one softmax expert is 1: try gate='softmax'."
-    return "Fit fewer experts or more rows; n_experts='auto' looks for a number that they carry."
+    remedy = "Fit fewer experts or more rows; n_experts='auto' looks for a number that they carry."
+    if estimate.problem.sample.intercept and not estimate.problem.architecture.n_invisible:
+        # Gates that need not add up to 1 leave little that an intercept alone could be told by.
+        remedy += " fit_intercept=False asks less of the rows, if zero means something in them."
+    return remedy
 
 
 def _about_coefficients(model: FittedMixture, estimate: Estimate) -> Iterator[str]:
@@ -158,12 +160,10 @@ def _about_coefficients(model: FittedMixture, estimate: Estimate) -> Iterator[st
             f"Without the ridge penalty the residual variance is {share:.0%} smaller: lower ridge "
             "if that holds under cross-validation."
         )
-    intercept = ", ".join(f"{value:.6g}" for value in np.atleast_1d(model.intercept_))
-    if holds_intercept(a):
+    if not estimate.problem.parameters["fit_intercept"]:
+        yield "Predictions are the gated sum alone, without an intercept."
+    elif holds_intercept(a):
         yield "Constants of experts include the intercept."
-    else:
-        known = "its own error is allowed for" if intercept_counts(a) else "taken as known"
-        yield f"Predictions are the gated sum plus the intercept {intercept}; {known}."
     if get_gate(a.gate).invariant and model.n_experts_ > 1:
         yield f"Gates are relative to that of expert {model.n_experts_ - 1}."
     if model.constant_features_.any():

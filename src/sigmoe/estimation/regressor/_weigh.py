@@ -50,10 +50,10 @@ def evidence_ridge(memory: Memory, n_columns: int, ridge: float) -> float:
     ----------
     MacKay, D. (1992), Bayesian interpolation, Neural Computation 4, section 4.
     """
-    size = float(memory.centre.square().sum())
-    spectrum = torch.linalg.eigvalsh(memory.matrix).clamp_min(0.0)
+    size = float(memory.coordinates.square().sum())
+    spectrum = torch.linalg.eigvalsh(memory.centred_matrix()).clamp_min(0.0)
     determined = float((spectrum / (spectrum + ridge)).sum())
-    left = memory.weight * n_columns - determined
+    left = memory.weight * n_columns - determined - memory.n_intercepts
     if left < 1.0 or size == 0.0:
         return ridge
     asked = determined * memory.value / (left * size)
@@ -97,7 +97,7 @@ def follow(problem: Problem, fit: FitResult) -> tuple[Problem, FitResult]:
         # Where a fit was cut off is no evidence.
         if not best.converged:
             break
-        memory = Memory.of(problem.sample, best.measure)
+        memory = Memory.of(problem.sample, best.measure, best.intercept)
         asked = evidence_ridge(memory, problem.architecture.n_columns, problem.ridge)
         now = math.log(problem.ridge), math.log(asked / problem.ridge)
         if abs(now[1]) < _SETTLED:

@@ -115,7 +115,7 @@ def judged(
 ) -> InformationCriteria:
     """Return the criteria of a fit of so many experts to a sample."""
     exact = math.sqrt(objective) <= _ROUNDING * sample.response_scale
-    free = free_parameters(architecture, n_experts)
+    free = free_parameters(architecture, n_experts) + sample.n_intercepts
     return information_criteria(
         0.0 if exact else objective, len(sample), free, architecture.n_columns
     )

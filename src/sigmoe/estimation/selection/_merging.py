@@ -35,6 +35,7 @@ def merge_atoms(
     bounds: Bounds | str | None = "default",
     sample_weight: ArrayLike | None = None,
     max_iterations: int = 50,
+    intercept: bool = False,
 ) -> MergePath:
     """Merge the atoms of a fit with too many of them, and choose how many to keep.
 
@@ -62,6 +63,8 @@ def merge_atoms(
         The weights of the fit.
     max_iterations : int
         Of each refit.
+    intercept : bool
+        Whether an intercept was fitted beside the measure, and is in each refit.
 
     Returns
     -------
@@ -109,7 +112,8 @@ def merge_atoms(
     if y is None:
         X, weight = _rows(measure, X, sample_weight)
         return chosen_path(_levels(first, X, weight, UNBOUNDED, None), criterion, 0)
-    sample = Sample.checked(X, y, measure.architecture, sample_weight)
+    checked = Sample.checked(X, y, measure.architecture, sample_weight)
+    sample = replace(checked, intercept=intercept)
     box = resolve_bounds(bounds, sample)
     _require_inside(measure, box)
     refits = Refits(sample, box, n_candidates, max_iterations)
@@ -146,6 +150,7 @@ class Refits:
                 sample_weight=sample.weight,
                 max_iterations=self.max_iterations,
                 relative_tolerance=self.tolerance,
+                intercept=sample.intercept,
             )
             for merge in merges[: self.n_candidates]
         ]

@@ -1,22 +1,23 @@
-// The squared residuals of some rows, and their gradient.
+// The squared residuals of some rows, their gradient, and the sums of the residuals themselves.
 #pragma once
 #include "pieces.h"
 #include "tile.h"
 
 namespace sigmoe {
 
-// Where a piece of the rows adds its sums: square, score, ridge, scale.
+// Where a piece of the rows adds its sums: square, total, score, ridge, scale.
 struct Sums {
-  double *square, *score, *ridge, *scale;
+  double *square, *total, *score, *ridge, *scale;
 
   static Index size(const Pass& p) {
     const Index experts = p.experts * p.columns;
-    return 1 + p.experts * p.score_powers + experts * (1 + p.dim) + experts;
+    return 1 + p.columns + p.experts * p.score_powers + experts * (1 + p.dim) + experts;
   }
 
   Sums(const Pass& p, double* memory)
       : square(memory),
-        score(memory + 1),
+        total(memory + 1),
+        score(total + p.columns),
         ridge(score + p.experts * p.score_powers),
         scale(ridge + p.experts * p.columns * (1 + p.dim)) {}
 };
@@ -70,6 +71,7 @@ void add_gradient(const Pass& p, Index first, Index count, const Work& w, const 
     if (p.grad_score) fill_adjoints<Gate, Kind>(p, t, w);
   }
   *sums.square += sum_of(square);
+  if (p.total) contract_with_one(p.columns, w.residual, sums.total);
   if (!p.grad_score) return;
   const Index experts = p.experts * p.columns;
   contract(p.experts, w.scores, w.powers, p.score_powers, sums.score);
@@ -85,6 +87,7 @@ void gradient(const Pass& p) {
   in_pieces(p, 8 * kTile, Sums::size(p), 0, add_tile, [&](double* memory) {
     const Sums sums(p, memory);
     *p.square += *sums.square;
+    if (p.total) add(sums.total, p.columns, p.total);
     if (!p.grad_score) return;
     add(sums.score, sums.ridge - sums.score, p.grad_score);
     add(sums.ridge, sums.scale - sums.ridge, p.grad_ridge);

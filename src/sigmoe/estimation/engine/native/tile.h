@@ -20,7 +20,7 @@ struct Pass {
   const double *inputs, *responses, *root;
   const double *score, *ridge, *scale;
   const Segment* segments;
-  double *square, *grad_score, *grad_ridge, *grad_scale, *moments;
+  double *square, *total, *grad_score, *grad_ridge, *grad_scale, *moments;
 };
 
 enum { kSigmoid, kSoftmax };
