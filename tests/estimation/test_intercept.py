@@ -15,6 +15,8 @@ from sigmoe.estimation.engine._arrow import Arrow, Curvature
 from sigmoe.estimation.engine._intercept import FreeIntercept, mean_slopes
 from sigmoe.estimation.engine._least_squares import LeastSquares
 from sigmoe.estimation.engine._rows import Rows
+from sigmoe.estimation.inference._checks import _bend
+from sigmoe.estimation.inference._sandwich import gather
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample, draw_truth
 from sigmoe.moe._forward import forward
 
@@ -136,6 +138,32 @@ def test_steps_bend_with_the_centred_jacobian(architecture: Architecture) -> Non
     torch.testing.assert_close(found, expected.flatten(), rtol=1e-5, atol=1e-7)
     few = replace(sample, X=sample.X[:100], y=sample.y[:100], weight=None)
     assert few.problem(architecture, 3).bend(theta, step) is None
+
+
+def test_a_constant_change_of_the_prediction_is_no_bend() -> None:
+    architecture = MODELS[1]
+    sample, theta = table(architecture, 300, weighted=True), near(architecture)
+    evidence = gather(MixingMeasure.from_coordinates(architecture, theta), sample)
+    steps = 0.1 * torch.randn((theta.numel(), 2), generator=torch.manual_seed(1)).double()
+    share = weights(sample)
+
+    def size(values: torch.Tensor) -> torch.Tensor:
+        return ((values - share @ values) * share.sqrt()[:, None]).norm()
+
+    base = predictions(architecture, sample, theta)
+    expected = []
+    for step in steps.T:
+        _, linear = torch.autograd.functional.jvp(
+            lambda values: predictions(architecture, sample, values), theta, step.view_as(theta)
+        )
+        sides = [
+            predictions(architecture, sample, theta + sign * step.view_as(theta))
+            - base
+            - sign * linear
+            for sign in (1.0, -1.0)
+        ]
+        expected.append(max(map(size, sides)) / size(linear))
+    torch.testing.assert_close(_bend(evidence, steps), torch.stack(expected))
 
 
 # Fits

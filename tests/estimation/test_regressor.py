@@ -343,6 +343,58 @@ def test_a_fit_goes_on_with_the_columns_it_began_with(method: str) -> None:
 # Streams
 
 
+def test_a_stream_keeps_its_intercept_or_has_none() -> None:
+    model = quick(gate="sigmoid").partial_fit(X, Y)
+    with pytest.raises(InputError) as error:
+        model.set_params(fit_intercept=False).partial_fit(X, Y)
+    assert str(error.value) == (
+        "fit_intercept must be True, as in the fit that goes on; got False. Begin anew with "
+        "sklearn.base.clone(estimator)."
+    )
+    bare = quick(gate="sigmoid", fit_intercept=False).partial_fit(X, Y).partial_fit(X, Y)
+    assert bare.intercept_ == 0.0
+    np.testing.assert_array_equal(bare.decompose(X).contributions.sum(1), bare.predict(X))
+
+
+@pytest.mark.parametrize("value", [1, "yes", None])
+def test_an_intercept_is_fitted_or_not(value: Any) -> None:
+    with pytest.raises(InputError) as error:
+        quick(fit_intercept=value).fit(X, Y)
+    assert str(error.value) == (
+        f"fit_intercept must be True or False; got {value!r}. Use False for responses that a gated "
+        "sum describes on its own."
+    )
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_responses_of_sigmoid_experts_and_a_constant_are_fitted_to_the_noise(columns: int) -> None:
+    truth = draw_truth(Architecture("sigmoid", "linear", "linear", 2, n_outputs=columns), 2, seed=4)
+    inputs, y = draw_sample(truth, 1500, noise_variance=0.01, seed=1)
+    y = (y + torch.tensor([3.0, -70.0])[:columns]).numpy()
+    model = MoERegressor(2, random_state=0).fit(inputs.numpy(), y[:, 0] if columns == 1 else y)
+    noise = np.sqrt(np.mean((y - model.predict(inputs.numpy()).reshape(y.shape)) ** 2, axis=0))
+    np.testing.assert_allclose(noise, 0.1, rtol=0.05)
+    if columns == 1:
+        stream = MoERegressor(2, random_state=0)
+        for rows in np.split(np.arange(1500), 3):
+            stream.partial_fit(inputs.numpy()[rows], y[rows, 0])
+        np.testing.assert_allclose(
+            stream.predict(inputs.numpy()), model.predict(inputs.numpy()), atol=0.1
+        )
+
+
+def test_without_an_intercept_tanh_experts_have_their_own_size() -> None:
+    truth = draw_truth(Architecture("sigmoid", "linear", "tanh", 1), 2, seed=4)
+    inputs, y = draw_sample(truth, 500, noise_variance=1e-4, seed=1)
+    model = MoERegressor(2, expert="tanh", fit_intercept=False, random_state=0)
+    model.fit(inputs.numpy(), y.numpy())
+    assert (model.intercept_, model.measure_scale_, model.response_scale_) == (0.0, 1.0, 1.0)
+    np.testing.assert_allclose(
+        model.predict(inputs.numpy()), model.measure_.predict(inputs).numpy()
+    )
+    assert model.objective_ < 1.1e-4
+
+
 def stream(architecture: Architecture, n_experts: int, seed: int) -> tuple[Any, Any, Any]:
     truth = draw_truth(architecture, n_experts, seed=seed)
     inputs, y = draw_sample(truth, 4000, noise_variance=0.05, seed=seed)

@@ -12,8 +12,10 @@ from scipy.stats import t as student
 from sklearn.exceptions import NotFittedError
 
 from sigmoe._base.errors import InputError
+from sigmoe._base.seeds import child_seeds
 from sigmoe.estimation import fit_least_squares, parameter_covariance
 from sigmoe.estimation.regressor._estimator import MoERegressor
+from sigmoe.estimation.regressor._intervals import resampled
 from sigmoe.estimation.regressor._rivals import Optima
 from sigmoe.moe import MixingMeasure
 from sigmoe.moe._forward import forward
@@ -185,6 +187,39 @@ def test_a_fitted_intercept_is_one_of_the_parameters(columns: int, expert: str) 
     error = expected.diagonal()[p:].sqrt().numpy() * model.response_scale_
     np.testing.assert_allclose(intervals.standard_error[-columns:], error, rtol=1e-6)
     assert intervals.degrees_of_freedom == counts.sum() * columns - p - columns
+
+
+def test_a_refit_to_resampled_rows_has_the_intercept_of_these_rows() -> None:
+    x = np.random.default_rng(0).uniform(-2, 2, (300, 1))
+    y = np.tanh(3 * x[:, 0]) + np.random.default_rng(1).normal(0, 0.3, 300)
+    model = quick(1, gate="softmax", expert="tanh").fit(x, y)
+    problem = model._problem(x, y, None)
+    draws, _ = resampled(problem, model._measure(), 2, seed=3)
+    p = model.coordinates_.size
+    for draw, child in zip(draws, child_seeds(3, "bootstrap", 2), strict=True):
+        counts = torch.from_numpy(
+            np.random.default_rng(child).multinomial(300, np.full(300, 1 / 300))
+        )
+        measure = MixingMeasure.from_coordinates(problem.architecture, draw[:p].view(1, -1))
+        residual = problem.sample.y - measure.predict(problem.sample.X) - draw[p]
+        assert abs(float(counts.double() @ residual)) < 1e-9
+
+
+def test_what_leaving_out_the_penalty_moves_includes_the_intercept() -> None:
+    x = np.random.default_rng(0).uniform(-2, 2, (300, 1))
+    y = 5.0 + np.exp(x[:, 0]) + np.random.default_rng(1).normal(0, 0.3, 300)
+    model = quick(1, gate="sigmoid", ridge=20.0).fit(x, y)
+    estimate = model._estimate(x, y, None)
+    found, sample = estimate.judgement, estimate.problem.sample
+    plain = found.measure.predict(sample.X) + found.parameters[-1]
+    mine = (model.predict(x) - model.intercept_) / model.response_scale_
+    # Rows of the problem are in an order of their own.
+    order = (np.sort(sample.X[:, 0].numpy()), np.argsort(x[:, 0]))
+    assert np.allclose(order[0] * model.input_scale_ + model.input_centre_, x[order[1], 0])
+    sorted_plain = plain[sample.X[:, 0].argsort()].numpy()
+    moved = np.sqrt(np.mean((sorted_plain - mine[order[1]]) ** 2))
+    assert abs(float(found.parameters[-1])) > 0.1
+    assert estimate.moved == pytest.approx(moved)
 
 
 def test_constant_columns_have_no_coefficients() -> None:
@@ -394,6 +429,20 @@ def test_criteria_are_those_of_the_responses_in_their_units() -> None:
     deviance = len(X) * (np.log(2 * np.pi * variance) + 1)
     assert float(page.facts["AIC"]) == pytest.approx(deviance + 2 * 4, abs=0.06)
     assert float(page.facts["BIC"]) == pytest.approx(deviance + 4 * np.log(len(X)), abs=0.06)
+
+
+def test_an_intercept_is_counted() -> None:
+    model = quick(1, gate="sigmoid").fit(X, Y)
+    page, estimate = model.summary(X, Y), model._estimate(X, Y, None)
+    assert page.facts["Free parameters"] == "7"
+    n, scale = len(X), model.response_scale_
+    deviance = n * (np.log(2 * np.pi * estimate.objective * scale**2) + 1)
+    assert float(page.facts["BIC"]) == pytest.approx(deviance + 8 * np.log(n), abs=0.06)
+    bare = model._problem(X, Y, None).without_gate()
+    # The constant of a linear expert on its own is the intercept.
+    assert (bare.sample.intercept, bare.n_parameters(1)) == (False, 3)
+    curved = quick(1, gate="sigmoid", expert="tanh").fit(X, Y)._problem(X, Y, None).without_gate()
+    assert (curved.sample.intercept, curved.n_parameters(1)) == (True, 4)
 
 
 def test_the_summary_names_what_a_reader_should_change() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import BayesianRidge
 
@@ -59,6 +60,29 @@ def test_of_one_linear_expert_it_is_that_of_bayesian_ridge_regression(noise: flo
     assert model.ridge_ == pytest.approx(peer.lambda_ / peer.alpha_, rel=0.06)
     expected = peer.predict(design) * model.response_scale_ + model.intercept_
     np.testing.assert_allclose(model.predict(inputs), expected, atol=0.02 * model.response_scale_)
+
+
+@pytest.mark.parametrize("noise", [0.1, 1.0, 5.0])
+def test_beside_an_intercept_it_is_that_of_centred_rows(noise: float) -> None:
+    inputs, y = line(noise=noise)
+    # Linear, too, but not so by name: its own constant is left to the intercept.
+    model = quick(1, gate="softmax", expert="polynomial:1").fit(inputs, y + 7.0)
+    z = (inputs - model.input_centre_) / model.input_scale_
+    priors = dict.fromkeys(("alpha_1", "alpha_2", "lambda_1", "lambda_2"), 0.0)
+    peer = BayesianRidge(max_iter=10_000, tol=1e-10, **priors)
+    peer.fit(z, y / model.response_scale_)
+    assert model.ridge_ == pytest.approx(peer.lambda_ / peer.alpha_, rel=0.1)
+    assert model.intercept_ == pytest.approx(y.mean() + 7.0)
+
+
+def test_an_intercept_counts_as_a_parameter() -> None:
+    p, matrix = 3, torch.diag(torch.tensor([50.0, 2.0, 1e-3, 20.0], dtype=torch.float64))
+    centre = torch.tensor([1.0, -2.0, 0.5, 0.3], dtype=torch.float64)
+    bare = Memory(centre[:p], matrix[:p, :p], torch.zeros(p), 9.0, 20.0, 0)
+    beside = Memory(centre, matrix, torch.zeros(p + 1), 9.0, 20.0, 1)
+    determined = 50.0 / 50.3 + 2.0 / 2.3 + 1e-3 / 0.301
+    ratio = evidence_ridge(beside, 1, 0.3) / evidence_ridge(bare, 1, 0.3)
+    assert ratio == pytest.approx((20.0 - determined) / (19.0 - determined))
 
 
 def test_a_settled_penalty_is_what_its_fit_asks_for() -> None:
