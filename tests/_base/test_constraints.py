@@ -1,11 +1,13 @@
 import math
 
+import numpy as np
 import pytest
 
-from sigmoe._base.constraints import Choice, Interval, check
+from sigmoe._base.constraints import Choice, Flag, Interval, check
 from sigmoe._base.errors import InputError, SigmoeError, invalid
 
 CONSTRAINTS = [
+    Flag(),
     Interval("integer", 1),
     Interval("integer", 0, 5),
     Interval("number", 0.0, closed="neither"),
@@ -32,6 +34,8 @@ def test_every_bad_value_of_a_constraint_is_refused(constraint):
         (Interval("number", -1.0, 1.0), 1),
         (Interval("integer", 0, 3, closed="right"), 3),
         (Choice(("dense", "sparse")), "sparse"),
+        (Flag(), False),
+        (Flag(), np.True_),
     ],
     ids=str,
 )

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.optimize import least_squares
 
+from sigmoe._base.errors import InputError
 from sigmoe.estimation import fit_least_squares, merge_atoms
 from sigmoe.estimation._sample import Sample
 from sigmoe.estimation.engine._arrow import Arrow, Curvature
@@ -265,3 +266,19 @@ def test_merged_atoms_are_refitted_with_it() -> None:
         assert abs(float(residual.mean())) < 1e-12
     free = [level.criteria.n_parameters for level in path.levels if level.criteria is not None]
     assert free == [3 * 6 + 1, 2 * 6 + 1, 6 + 1]
+
+
+@pytest.mark.parametrize("value", [2.5, "yes", None])
+def test_it_is_asked_for_or_not(value: object) -> None:
+    sample = table(MODELS[0])
+    measure = draw_truth(MODELS[0], 3, seed=1)
+    for ask, remedy in (
+        (
+            lambda: fit_least_squares(sample.X, sample.y, MODELS[0], 2, intercept=value),
+            "It is fitted, and needs no start.",
+        ),
+        (lambda: merge_atoms(measure, sample.X, intercept=value), "Say whether the fit had one."),
+    ):
+        with pytest.raises(InputError) as error:
+            ask()
+        assert str(error.value) == f"intercept must be True or False; got {value!r}. {remedy}"

@@ -356,16 +356,6 @@ def test_a_stream_keeps_its_intercept_or_has_none() -> None:
     np.testing.assert_array_equal(bare.decompose(X).contributions.sum(1), bare.predict(X))
 
 
-@pytest.mark.parametrize("value", [1, "yes", None])
-def test_an_intercept_is_fitted_or_not(value: Any) -> None:
-    with pytest.raises(InputError) as error:
-        quick(fit_intercept=value).fit(X, Y)
-    assert str(error.value) == (
-        f"fit_intercept must be True or False; got {value!r}. Use False for responses that a gated "
-        "sum describes on its own."
-    )
-
-
 @pytest.mark.parametrize("columns", [1, 2])
 def test_responses_of_sigmoid_experts_and_a_constant_are_fitted_to_the_noise(columns: int) -> None:
     truth = draw_truth(Architecture("sigmoid", "linear", "linear", 2, n_outputs=columns), 2, seed=4)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Literal, Protocol, TypeVar
 
+import numpy as np
+
 from sigmoe._base.errors import invalid
 
 T = TypeVar("T")
@@ -87,6 +89,24 @@ class Choice:
     def bad_values(self) -> Iterator[object]:
         """Yield a name that is not known, and things that are no names."""
         yield from ("no-such-name", "", None, 1)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """True or False, and nothing that is merely true."""
+
+    @property
+    def rule(self) -> str:
+        """Return the rule in words."""
+        return "True or False"
+
+    def accepts(self, value: object) -> bool:
+        """Return whether the value is a boolean, of Python or NumPy."""
+        return isinstance(value, bool | np.bool_)
+
+    def bad_values(self) -> Iterator[object]:
+        """Yield numbers, words and nothing."""
+        yield from (0, 1.0, "True", None)
 
 
 def check(parameter: str, value: T, constraint: Constraint, remedy: str) -> T:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from sigmoe._base.arrays import ArrayLike
-from sigmoe._base.constraints import Interval, check
+from sigmoe._base.constraints import Flag, Interval, check
 from sigmoe._base.errors import SigmoeWarning, invalid
 from sigmoe._base.seeds import Seed
 from sigmoe.estimation._bounds import (
@@ -139,7 +139,8 @@ def fit_least_squares(
     checked("n_experts", n_experts)
     checked("n_starts", n_starts)
     checked("ridge", ridge)
-    sample = replace(_sample(X, y, architecture, device, sample_weight), intercept=intercept)
+    check("intercept", intercept, Flag(), "It is fitted, and needs no start.")
+    sample = replace(_sample(X, y, architecture, device, sample_weight), intercept=bool(intercept))
     box = resolve_bounds(bounds, sample)
     _warn_if_too_few(sample, architecture, n_experts)
     if isinstance(start, MixingMeasure):

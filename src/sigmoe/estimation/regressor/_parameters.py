@@ -8,7 +8,7 @@ from typing import Any
 
 from sklearn.base import RegressorMixin
 
-from sigmoe._base.constraints import Choice, Constraint, Interval, check
+from sigmoe._base.constraints import Choice, Constraint, Flag, Interval, check
 from sigmoe._base.errors import invalid
 from sigmoe.estimation._bounds import Bounds, resolve_bounds
 from sigmoe.estimation._sample import Sample
@@ -58,15 +58,11 @@ CONSTRAINTS: dict[str, tuple[Constraint, str]] = {
         NumberOrName(Interval("number", 0.0), (WEIGHED,)),
         "Use 0 for plain least squares.",
     ),
+    "fit_intercept": (Flag(), "Use False for responses that a gated sum describes on its own."),
     "n_starts": (Interval("integer", 1), "Ask for at least one start."),
     "max_iterations": (Interval("integer", 1), "Allow at least one iteration."),
     "tolerance": (Interval("number", 0.0), "Use 0 to iterate until the gradient vanishes."),
-}
-
-#: Parameters that are on or off.
-SWITCHES = {
-    "fit_intercept": "Use False for responses that a gated sum describes on its own.",
-    "warm_start": "Use True to go on fitting.",
+    "warm_start": (Flag(), "Use True to go on fitting."),
 }
 
 #: Most bytes of the normal equations; a fit needs a few times as much.
@@ -94,9 +90,6 @@ def check_parameters(parameters: dict[str, Any]) -> None:
     """Raise InputError for the first parameter that breaks its rule; names are checked later."""
     for name, (constraint, remedy) in CONSTRAINTS.items():
         check(name, parameters[name], constraint, remedy)
-    for name, remedy in SWITCHES.items():
-        if not isinstance(parameters[name], bool):
-            raise invalid(name, "True or False", parameters[name], remedy)
 
 
 def model_of(parameters: dict[str, Any], dim: int, n_outputs: int | None) -> Architecture:
@@ -156,7 +149,7 @@ def holds_intercept(architecture: Architecture) -> bool:
 
 def fits_intercept(parameters: dict[str, Any], architecture: Architecture) -> bool:
     """Return whether an intercept is fitted beside the mixture."""
-    return parameters["fit_intercept"] and not holds_intercept(architecture)
+    return bool(parameters["fit_intercept"]) and not holds_intercept(architecture)
 
 
 def box_of(bounds: Bounds | str | None, sample: Sample) -> Bounds:

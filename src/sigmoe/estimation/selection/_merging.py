@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sigmoe._base.arrays import ArrayLike, as_inputs, as_weights
-from sigmoe._base.constraints import Choice, Interval, check
+from sigmoe._base.constraints import Choice, Flag, Interval, check
 from sigmoe._base.errors import invalid
 from sigmoe.estimation._bounds import UNBOUNDED, Bounds, coordinate_limits, resolve_bounds
 from sigmoe.estimation._fit import fit_least_squares
@@ -103,6 +103,7 @@ def merge_atoms(
     no responses were given, so that there is nothing to weigh the number of experts by
     """
     check("criterion", criterion, Choice(CRITERIA), "Choose one of these.")
+    check("intercept", intercept, Flag(), "Say whether the fit had one.")
     check("n_candidates", n_candidates, Interval("integer", 1), "Try at least one merge.")
     if measure.batch_shape:
         found = f"a batch {measure.batch_shape}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import comb
 
-from sigmoe._base.constraints import Choice, Interval, check
+from sigmoe._base.constraints import Choice, Flag, Interval, check
 from sigmoe._base.errors import invalid
 from sigmoe._base.seeds import Seed, child_seeds
 from sigmoe.estimation._fit import require_architecture
@@ -113,8 +113,7 @@ def check_identifiability(
     """
     require_architecture(architecture)
     _check_condition(architecture, condition)
-    if not isinstance(extended, bool):
-        raise invalid("extended", "True or False", extended, "Say whether to add strata.")
+    check("extended", extended, Flag(), "Say whether to add strata.")
     softmax = architecture.gate == "softmax"
     atoms = n_atoms if n_atoms is not None else (3 if softmax else 2)
     check("n_atoms", atoms, Interval("integer", 2), "Take 2 or more; most strata compare atoms.")
