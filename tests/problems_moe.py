@@ -27,6 +27,7 @@ PHI = {
     "tanh": torch.tanh,
     "scaled-relu": lambda z: torch.clamp(z, min=0),
     "scaled-gelu": torch.nn.functional.gelu,
+    "scaled-tanh": torch.tanh,
 }
 
 

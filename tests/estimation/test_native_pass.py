@@ -22,7 +22,7 @@ from sigmoe.estimation.engine._torch_passes import TorchPasses
 from sigmoe.moe import Architecture, MixingMeasure, draw_sample, draw_truth, register_expert
 from sigmoe.moe._experts import EXPERTS
 
-KNOWN = ("linear", "relu", "scaled-relu", "tanh")
+KNOWN = ("linear", "relu", "scaled-relu", "tanh", "scaled-tanh")
 CPU = torch.device("cpu")
 CASES = [
     pytest.param(Architecture(gate, score, expert, 3, m), id=f"{gate}-{score}-{expert}-{m}")

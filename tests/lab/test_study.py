@@ -72,8 +72,8 @@ MESSAGES = [
         (*CURVE, "expert"),
         "cubic",
         "tiny.toml: panels[0].curves[0].expert must be one of 'linear', 'relu', 'gelu', 'tanh', "
-        "'scaled-relu', 'scaled-gelu', 'polynomial:P'; got 'cubic'. Choose one of these names, or "
-        "add yours with register_expert.",
+        "'scaled-relu', 'scaled-gelu', 'scaled-tanh', 'polynomial:P'; got 'cubic'. Choose one of "
+        "these names, or add yours with register_expert.",
     ),
     (
         (*CURVE, "losses"),

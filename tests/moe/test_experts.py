@@ -85,7 +85,7 @@ def test_a_new_expert_is_one_call():
     ("name", "message"),
     [
         ("swish", "expert must be one of 'linear', 'relu', 'gelu', 'tanh', 'scaled-relu', "
-                  "'scaled-gelu', 'polynomial:P'; got 'swish'. "
+                  "'scaled-gelu', 'scaled-tanh', 'polynomial:P'; got 'swish'. "
                   "Choose one of these names, or add yours with register_expert."),
         ("polynomial:0", "expert must be 'polynomial:P' with an integer P >= 1; "
                          "got 'polynomial:0'. Write 'polynomial:2'."),

@@ -21,8 +21,8 @@ class Architecture:
     score : {"full", "partial", "linear"}
         x'Ax + b'x + c, x'Ax + c, or b'x + c.
     expert : str
-        "linear", "relu", "gelu", "tanh", "polynomial:P", "scaled-relu", "scaled-gelu", or a name
-        added by ``register_expert``.
+        "linear", "relu", "gelu", "tanh", "polynomial:P", "scaled-relu", "scaled-gelu",
+        "scaled-tanh", or a name added by ``register_expert``.
     dim : int
         Input dimension d >= 1.
     n_outputs : int, optional

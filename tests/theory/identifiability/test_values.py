@@ -23,6 +23,7 @@ PHI = {
     "polynomial:3": lambda z: z**3,
     "scaled-relu": torch.relu,
     "scaled-gelu": torch.nn.functional.gelu,
+    "scaled-tanh": torch.tanh,
 }
 
 

@@ -27,7 +27,10 @@ KERNEL = Kernel(Path(__file__).parent / "native" / "least_squares.cpp")
 _GATE_KINDS = {GATES.get(name): kind for kind, name in enumerate(("sigmoid", "softmax"))}
 _EXPERT_KINDS = {
     EXPERTS.get(name): kind
-    for name, kind in (("linear", 0), ("relu", 1), ("scaled-relu", 1), ("tanh", 2))
+    for name, kind in (
+        *(("linear", 0), ("relu", 1), ("scaled-relu", 1)),
+        *(("tanh", 2), ("scaled-tanh", 2)),
+    )
 }
 _FACTORS = "uvl"
 _INTEGERS = (

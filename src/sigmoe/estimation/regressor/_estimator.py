@@ -59,8 +59,10 @@ class MoERegressor(ReportingMixture, MultiOutputMixin, RegressorMixin, BaseEstim
         What a gate sees: b'x + c, x'Ax + c or x'Ax + b'x + c. The linear score has d + 1 numbers
         an expert where the others have about d^2 / 2.
     expert : str
-        "linear", "relu", "gelu", "tanh", "polynomial:P", "scaled-relu", "scaled-gelu", or a name
-        added by ``register_expert``. Linear experts have coefficients that can be read.
+        "linear", "relu", "gelu", "tanh", "polynomial:P", "scaled-relu", "scaled-gelu",
+        "scaled-tanh", or a name added by ``register_expert``. Linear experts have coefficients
+        that can be read. With "tanh" every expert has the size of the responses' standard
+        deviation (``measure_scale_``); "scaled-tanh" fits the size of each.
     max_experts : int
         The most experts that "auto" and "merge" try.
     criterion : {"bic", "aic"}

@@ -131,6 +131,7 @@ _PHI: dict[str, Phi] = {
     "tanh": _tanh,
     "scaled-relu": _relu,
     "scaled-gelu": _gelu,
+    "scaled-tanh": _tanh,
 }
 
 
