@@ -13,12 +13,11 @@ EXPERTS = tuple(
 )
 GATES = ("sigmoid", "softmax")
 SCORES = ("full", "partial", "linear")
+#: Each expert has a shape of its own, whatever the gate and the score.
+SHAPES = zip(EXPERTS, itertools.cycle([(3, None), (1, None), (2, 2), (4, 1)]))
 ARCHITECTURES = [
     Architecture(gate=gate, score=score, expert=expert, dim=dim, n_outputs=n_outputs)
-    for (gate, score, expert), (dim, n_outputs) in zip(
-        itertools.product(GATES, SCORES, EXPERTS),
-        itertools.cycle([(3, None), (1, None), (2, 2), (4, 1)]),
-    )
+    for gate, score, (expert, (dim, n_outputs)) in itertools.product(GATES, SCORES, SHAPES)
 ]
 PHI = {
     "linear": lambda z: z,
