@@ -106,7 +106,10 @@ class Sample:
 
     def problem(self, architecture: Architecture, n_experts: int, ridge: float = 0.0) -> Problem:
         """Return the least squares problem of this sample, with a ridge penalty if asked."""
-        rows = Rows.of(self.X, self.y, self.weight)
-        bare = LeastSquares(rows, architecture, n_experts)
+        bare = self.least_squares(architecture, n_experts)
         problem = FreeIntercept(bare) if self.intercept else bare
         return Ridge(problem, ridge) if ridge else problem
+
+    def least_squares(self, architecture: Architecture, n_experts: int) -> LeastSquares:
+        """Return the least squares problem of a mixture on its own, without an intercept."""
+        return LeastSquares(Rows.of(self.X, self.y, self.weight), architecture, n_experts)

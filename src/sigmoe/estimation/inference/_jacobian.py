@@ -92,7 +92,9 @@ def chunks(n: int, numbers: int) -> Iterator[slice]:
     return (slice(start, start + length) for start in range(0, n, length))
 
 
-def score_moments(measure: MixingMeasure, X: Tensor, residual: Tensor) -> Tensor:
+def score_moments(
+    measure: MixingMeasure, X: Tensor, residual: Tensor, slopes: Tensor | None = None
+) -> Tensor:
     """Return the sum over rows of s s', s = J' r the score of a row, shape (p, p).
 
     Parameters
@@ -102,6 +104,9 @@ def score_moments(measure: MixingMeasure, X: Tensor, residual: Tensor) -> Tensor
     X : Tensor of shape (n, d)
     residual : Tensor of shape (n, m)
         r, with any weight of the row multiplied in.
+    slopes : Tensor of shape (m, p), optional
+        Taken off the Jacobian of every row. The residual then follows its score: the result has
+        shape (p + m, p + m).
 
     Notes
     -----
@@ -109,9 +114,14 @@ def score_moments(measure: MixingMeasure, X: Tensor, residual: Tensor) -> Tensor
     column by column would drop the products between columns.
     """
     architecture, theta = measure.architecture, measure.coordinates.to(X.device)
-    total = theta.new_zeros((theta.numel(), theta.numel()))
+    size = theta.numel() + (0 if slopes is None else len(slopes))
+    total = theta.new_zeros((size, size))
     for rows in chunks(len(X), architecture.n_columns * theta.numel()):
-        J = jacobian(architecture, theta, X[rows].T.contiguous())
-        score = (J * residual[rows].T.unsqueeze(1)).sum(0)
+        J, right = jacobian(architecture, theta, X[rows].T.contiguous()), residual[rows].T
+        if slopes is None:
+            score = (J * right.unsqueeze(1)).sum(0)
+        else:
+            centred = ((J - slopes.unsqueeze(-1)) * right.unsqueeze(1)).sum(0)
+            score = torch.cat([centred, right])
         total.addmm_(score, score.T)
     return total

@@ -11,8 +11,6 @@ from torch import Tensor
 from sigmoe._base.registry import Registry
 from sigmoe.estimation._sample import Sample
 from sigmoe.estimation.engine._intercept import mean_slopes
-from sigmoe.estimation.engine._least_squares import LeastSquares
-from sigmoe.estimation.engine._rows import Rows
 from sigmoe.estimation.inference._coordinates import free_positions, pinned
 from sigmoe.estimation.inference._curvature import residual_curvature
 from sigmoe.estimation.inference._jacobian import score_moments
@@ -42,7 +40,7 @@ class Evidence:
         The weighted J'J of the free coordinates.
     gradient : Tensor of shape (k,)
         The weighted J'(f - y).
-    slopes : Tensor of shape (m, k), or None
+    slopes : Tensor of shape (m, p), or None
         The mean of the Jacobian, if the sample asks for an intercept beside the measure. Residuals
         and Jacobian are centred then, which is what the best intercept does to them.
     """
@@ -72,8 +70,7 @@ def gather(measure: MixingMeasure, sample: Sample) -> Evidence:
     """Return the evidence of a checked sample about a single measure."""
     architecture, estimate = measure.architecture, pinned(measure.to(sample.device))
     free = free_positions(architecture, measure.n_experts)
-    rows = Rows.of(sample.X, sample.y, sample.weight)
-    problem = LeastSquares(rows, architecture, measure.n_experts)
+    problem = sample.least_squares(architecture, measure.n_experts)
     theta = estimate.coordinates
     matrix, slopes, intercept = problem.matrix(theta), None, None
     if sample.intercept:
@@ -91,7 +88,7 @@ def gather(measure: MixingMeasure, sample: Sample) -> Evidence:
         free=free,
         information=matrix[free][:, free] * total,
         gradient=gradient[free] * (0.5 * total),
-        slopes=None if slopes is None else slopes[:, free],
+        slopes=slopes,
     )
 
 

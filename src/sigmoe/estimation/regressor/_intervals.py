@@ -17,7 +17,7 @@ from sigmoe.estimation.inference import _checks as checks
 from sigmoe.estimation.inference._atoms import alike_atoms, light_atoms
 from sigmoe.estimation.inference._bootstrap import match_atoms
 from sigmoe.estimation.inference._coordinates import pinned
-from sigmoe.estimation.inference._jacobian import chunks, jacobian, score_moments
+from sigmoe.estimation.inference._jacobian import score_moments
 from sigmoe.estimation.inference._sandwich import BREADS, Evidence, Spectrum, gather
 from sigmoe.estimation.regressor._problem import Problem
 from sigmoe.estimation.regressor._standardise import Array
@@ -119,6 +119,12 @@ class Counted(Evidence):
         responses = float(self.weight.sum()) * self.residual.shape[1]
         return responses - len(self.free) - self.sample.n_intercepts
 
+    @property
+    def places(self) -> Tensor:
+        """Return the positions of what is fitted, free coordinates and then intercepts."""
+        p = self.measure.coordinates.numel()
+        return torch.cat([self.free, torch.arange(p, p + self.sample.n_intercepts)])
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -193,7 +199,7 @@ def _examined(problem: Problem, evidence: Counted) -> tuple[Tensor | None, str, 
         return None, "", saddle
     matrix = _sandwich(evidence, bread)
     p, k = evidence.measure.coordinates.numel(), problem.sample.n_intercepts
-    places = torch.cat([evidence.free, torch.arange(p, p + k)])
+    places = evidence.places
     full = matrix.new_zeros((p + k, p + k))
     full[places.unsqueeze(1), places] = matrix
     own = matrix[: len(evidence.free), : len(evidence.free)]
@@ -216,30 +222,17 @@ def _sandwich(evidence: Counted, bread: Spectrum) -> Tensor:
     """
     # The root of the weight: k equal rows add k times their score's square, not k^2 times.
     root, inverse = evidence.weight.sqrt().unsqueeze(1), bread.inverse
-    moves, slopes = inverse, evidence.slopes
-    if slopes is not None:
+    moves = inverse
+    if evidence.slopes is not None:
+        slopes = evidence.slopes[:, evidence.free]
         own = torch.eye(len(slopes), dtype=inverse.dtype) / evidence.weight.sum()
         by_score = torch.cat([inverse, -slopes @ inverse])
         by_residual = torch.cat([torch.zeros_like(slopes.T), own])
         moves = torch.cat([by_score, by_residual], 1)
-    return moves @ _score_moments(evidence, evidence.residual * root) @ moves.T
-
-
-def _score_moments(evidence: Counted, residual: Tensor) -> Tensor:
-    """Return the second moments of the rows' scores and, if intercepts are fitted, residuals."""
-    measure, X, slopes = evidence.measure, evidence.sample.X, evidence.slopes
-    if slopes is None:
-        return score_moments(measure, X, residual)[evidence.free][:, evidence.free]
-    architecture, theta = measure.architecture, measure.coordinates
-    size = len(evidence.free) + len(slopes)
-    total = theta.new_zeros((size, size))
-    for rows in chunks(len(X), architecture.n_columns * theta.numel()):
-        J = jacobian(architecture, theta, X[rows].T.contiguous())[:, evidence.free]
-        right = residual[rows].T
-        score = ((J - slopes.unsqueeze(-1)) * right.unsqueeze(1)).sum(0)
-        both = torch.cat([score, right])
-        total.addmm_(both, both.T)
-    return total
+    moments = score_moments(
+        evidence.measure, evidence.sample.X, evidence.residual * root, evidence.slopes
+    )
+    return moves @ moments[evidence.places][:, evidence.places] @ moves.T
 
 
 def reach(judgement: Judgement, level: float) -> float:

@@ -11,8 +11,6 @@ from sigmoe.estimation._sample import Sample
 from sigmoe.estimation.engine._arrow import Arrow, Curvature, minus_squares, plus, plus_multiple
 from sigmoe.estimation.engine._intercept import mean_slopes
 from sigmoe.estimation.engine._layout import layout
-from sigmoe.estimation.engine._least_squares import LeastSquares
-from sigmoe.estimation.engine._rows import Rows
 from sigmoe.moe import Architecture, MixingMeasure
 
 
@@ -51,7 +49,7 @@ class Memory:
         """Return the memory of a sample, linearised at a measure and an intercept, () or (m,)."""
         columns, k = measure.architecture.n_columns, sample.n_intercepts
         constant, theta = intercept.expand(columns), measure.coordinates
-        problem = problem_of(sample, measure.architecture, measure.n_experts)
+        problem = sample.least_squares(measure.architecture, measure.n_experts)
         objective, gradient = problem.gradient(theta, constant)
         slopes = mean_slopes(problem, theta) if k else theta.new_zeros((0, theta.numel()))
         residual = (problem.mean_residual(theta) + constant)[:k]
@@ -152,7 +150,7 @@ class Remembered:
         memory: Memory,
         ridge: float,
     ) -> None:
-        self._batch = problem_of(batch, architecture, n_experts)
+        self._batch = batch.least_squares(architecture, n_experts)
         self._memory = memory
         self._new = batch.total_weight
         self._all = self._new + memory.weight
@@ -206,8 +204,3 @@ class Remembered:
         """Return the mean derivatives over all rows, shape (m, p)."""
         batch = mean_slopes(self._batch.chosen_part(), theta)
         return (batch * self._new + self._memory.slopes) / self._all
-
-
-def problem_of(sample: Sample, architecture: Architecture, n_experts: int) -> LeastSquares:
-    """Return the least squares problem of a sample without an intercept of its own."""
-    return LeastSquares(Rows.of(sample.X, sample.y, sample.weight), architecture, n_experts)
